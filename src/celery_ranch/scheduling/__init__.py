@@ -1,0 +1,1 @@
+"""The rule: whose task runs next, with nothing but the standard library."""

@@ -1,0 +1,193 @@
+"""What every engine promises, whatever it keeps its entries in.
+
+An engine is the only thing that moves entries. At every instant an accepted
+entry is in exactly one place: waiting, delayed, leased, acknowledged and
+running, dead, or gone because it is done. All verbs are atomic, all may be
+called by many workers and threads at once, and each takes the time as `now_us`
+(microseconds since the epoch) so that tests can set it; None means the
+store's own clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from celery_ranch.scheduling.model import (
+    DeadLetter,
+    Enqueued,
+    Entry,
+    KeyPath,
+    KeySnapshot,
+    Leased,
+    Outcome,
+    QueueSnapshot,
+    Reaped,
+)
+
+__all__ = ["Engine"]
+
+
+class Engine(Protocol):
+    """The verbs. `engines.memory` is the reference for what each one means."""
+
+    # -- data ---------------------------------------------------------------
+
+    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+        """Store a batch, all of it or nothing.
+
+        An id that this publish stored before (same `publish_token`) and that
+        is still known is not stored again. If an id is in use by another
+        publish, in the store or earlier in the batch, nothing is stored and
+        the reply names it under `taken`.
+
+        Raises:
+            BatchTooLargeError: More than 1,000 entries.
+            StoreError, StoreUnavailableError: The store refused or is away.
+        """
+        ...
+
+    def lease(
+        self, worker: str, queues: Sequence[str], limit: int, *, now_us: int | None = None
+    ) -> Leased:
+        """Move up to `limit` entries, in the rule's order, to that worker.
+
+        Between queues, the queue least recently leased from goes first, ties
+        in the order given. First, delayed entries that came due are made
+        eligible, at most 256 in (due, sequence) order over all the queues
+        (the queues in the order given). An expired entry at the head of the
+        key whose turn it is is handed over as well, outside `limit` and
+        uncharged; it takes of the same 256. When that budget is used up and
+        there is more to do, the reply says `has_more`.
+
+        A worker that leases without having beaten is registered as if it had.
+        """
+        ...
+
+    def settle(
+        self, worker: str, outcomes: Sequence[Outcome], *, now_us: int | None = None
+    ) -> tuple[Outcome, ...]:
+        """Record what became of leases; return those that had passed on.
+
+        started: the entry was handed to a process; from now on a dead worker
+            costs it a delivery. acknowledged: the message is done with and
+            forgotten, the slot is still taken. finished: the slot is free;
+            an entry leaves when it is both. completed: both at once.
+            released: back to the place of its number, not counted as a
+            delivery, after `due_in_us`. requeued: delivery count + 1 and back
+            to the place of its number after `requeue_delay_us`; beyond
+            `max_deliveries` to the dead letters instead. dead: to the dead
+            letters with the reason; counts as finished.
+
+        Outcomes apply in order. One whose lease (worker, entry, number) is
+        not held changes nothing and is returned. Releasing, requeueing or
+        burying what was acknowledged only frees its slot.
+        """
+        ...
+
+    def heartbeat(self, worker: str, *, now_us: int | None = None) -> bool:
+        """Keep all of the worker's leases for another `lease_us`.
+
+        Returns False if no queue knows the worker: it never leased, or it was
+        reaped, in which case its leases have passed on.
+        """
+        ...
+
+    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
+        """Return (queue, entry id, lease number) of all the worker's leases."""
+        ...
+
+    def reap(self, limit: int, *, now_us: int | None = None) -> Reaped:
+        """Take back at most `limit` entries of workers that stopped beating.
+
+        An acknowledged entry only frees its slot. One never started is
+        released. Any other goes back to the place of its number at once with
+        delivery count + 1, beyond `max_deliveries` to the dead letters. When
+        reaping itself paused for more than a third of `lease_us` (or never
+        ran), nothing is reaped for one `lease_us`: the store was away, and
+        live workers beat first.
+
+        It also forgets the bookkeeping of keys idle for `idle_key_us`, at
+        most `limit` looked at per call.
+        """
+        ...
+
+    def wait(self, queues: Sequence[str], seconds: float) -> bool:
+        """Sleep until something may be leasable; return whether it may be.
+
+        Wake-ups are tokens, at most one per queue: each wakes one waiter. A
+        waiter that then does not lease must call `wake`.
+        """
+        ...
+
+    def wake(self, queues: Sequence[str]) -> None:
+        """Leave a token in each queue with something leasable or delayed."""
+        ...
+
+    # -- control ------------------------------------------------------------
+
+    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
+        """Give a key a share; it holds at once, for what waits as well."""
+        ...
+
+    def pause(self, queue: str, key: KeyPath) -> None:
+        """Take a key out of circulation; its entries keep their places."""
+        ...
+
+    def resume(self, queue: str, key: KeyPath) -> None:
+        """Let a paused key be served again."""
+        ...
+
+    def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
+        """Drop a waiting or delayed entry; return its message.
+
+        None means that no entry of that id waits: it is unknown, leased or
+        dead, and nothing changed.
+        """
+        ...
+
+    def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """Return dead letters, the latest first."""
+        ...
+
+    def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
+        """Put a dead letter back as if just stored, with no deliveries."""
+        ...
+
+    def delete_dead(self, queue: str, entry_id: str) -> bool:
+        """Drop a dead letter for good."""
+        ...
+
+    # -- look ---------------------------------------------------------------
+
+    def queues(self) -> frozenset[str]:
+        """Return the names of all queues that ever held an entry."""
+        ...
+
+    def snapshot(self, queue: str, *, now_us: int | None = None) -> QueueSnapshot:
+        """Return a queue's counts."""
+        ...
+
+    def keys(
+        self, queue: str, cursor: int = 0, count: int = 1_000
+    ) -> tuple[int, tuple[KeySnapshot, ...]]:
+        """Return some keys and the cursor to go on from; 0 means the end.
+
+        As with Redis' SCAN, a key present all the time is returned at least
+        once, and `count` is a wish. Idle keys still remembered are included.
+        """
+        ...
+
+    def pending(
+        self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
+    ) -> tuple[tuple[str, bytes], ...]:
+        """Return (entry id, message) of a key's backlog.
+
+        Waiting entries come first, by their numbers, then delayed ones by
+        due time and number.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; other engines on the same store go on."""
+        ...
