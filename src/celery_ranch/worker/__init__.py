@@ -1,0 +1,1 @@
+"""Leases become Celery requests, and what became of them goes back."""

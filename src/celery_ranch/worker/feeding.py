@@ -1,0 +1,194 @@
+"""From leased entries to Celery's task handler, in order, as slots are free.
+
+What was leased ahead of a free slot is the *stock*: it is still the
+scheduler's to give to somebody else, so it is kept here and not in a pool's
+own queue, and is given back when the tasks before it turn out to be long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any
+
+from celery.utils.log import get_logger
+from celery.worker import state
+from kombu.serialization import prepare_accept_content
+
+from celery_ranch.scheduling.model import Lease
+from celery_ranch.worker.capacity import Capacity
+from celery_ranch.worker.leases import Holding, LeaseBook
+from celery_ranch.worker.messages import FairMessage, UnfitMessageError, build_message
+from celery_ranch.worker.requests import watch
+
+__all__ = ["Feeder"]
+
+logger = get_logger(__name__)
+
+#: Stock older than this many lookaheads is given back.
+_STALE_LOOKAHEADS = 4
+
+
+class Feeder:
+    """Hands leases to Celery and hears what becomes of the requests.
+
+    Args:
+        consumer: Celery's consumer.
+        book: Where leases and outcomes are kept.
+        capacity: How much to lease.
+        before_run: Called when a pool has taken a request.
+        accept_pickle: Whether entries may be pickled in the store.
+    """
+
+    def __init__(
+        self,
+        consumer: Any,
+        book: LeaseBook,
+        capacity: Capacity,
+        *,
+        before_run: Callable[[], None],
+        accept_pickle: bool,
+    ) -> None:
+        self._consumer = consumer
+        self._book = book
+        self._capacity = capacity
+        self._before_run = before_run
+        self.stale_seconds = capacity.lookahead_seconds * _STALE_LOOKAHEADS
+        self._accept_pickle = accept_pickle
+        self._accept = prepare_accept_content(consumer.app.conf.accept_content)
+        self._stock: deque[Holding] = deque()
+        self._stocked_slots = 0
+        self._stocked_at = 0.0
+        self._next_slot: dict[str, float] = {}
+        self._is_stopped = False
+        self._execute = consumer.on_task_request
+        self._handle: Any = None
+        # The one door that every request goes through on its way to the
+        # pool, whatever `Request` or `Strategy` a user has set. Strategies
+        # pick it up when the consumer (re)starts, after this.
+        consumer.on_task_request = self.on_task_request
+
+    @property
+    def room(self) -> int:
+        """How many more entries to lease."""
+        return self._capacity.room(self._book.slots_taken)
+
+    @property
+    def has_stock(self) -> bool:
+        """Whether something was leased ahead."""
+        return bool(self._stock)
+
+    def connect(self) -> None:
+        """Take the consumer's present handler; call it at each (re)start."""
+        self._is_stopped = False
+        self._handle = self._consumer.create_task_handler()
+
+    def take(self, leases: Iterable[Lease]) -> None:
+        """Accept newly leased entries and start what there is a slot for."""
+        holdings = self._book.take(leases)
+        if not self._stock:
+            self._stocked_at = monotonic()
+        self._stock.extend(holdings)
+        self._stocked_slots += sum(holding.takes_a_slot for holding in holdings)
+        self.feed()
+
+    def feed(self) -> None:
+        """Hand over what there is a slot for, and give back what got stale."""
+        while self._stock:
+            if self._is_stopping() or self._is_stale():
+                self._empty_stock()
+                return
+            if not self._stock[0].lease.is_expired and not self._has_slot():
+                return
+            self._hand_over(self._unstock())
+
+    def stop(self) -> None:
+        """Hand nothing over any more; what was leased ahead is given back."""
+        self._is_stopped = True
+        self._empty_stock()
+
+    def on_task_request(self, request: Any) -> None:
+        """Pass a request on to Celery's pool; watch it if it is ours."""
+        message = request.message
+        if isinstance(message, FairMessage):
+            request.request_dict.update(message.moments)
+            watch(
+                request,
+                message.holding,
+                self._book,
+                before_run=self._before_run,
+                on_run=self._capacity.learn,
+            )
+        self._execute(request)
+
+    def _empty_stock(self) -> None:
+        while True:
+            try:
+                holding = self._unstock()
+            except IndexError:
+                return
+            self._book.release(holding)
+
+    def _unstock(self) -> Holding:
+        holding = self._stock.popleft()
+        self._stocked_slots -= holding.takes_a_slot
+        return holding
+
+    def _has_slot(self) -> bool:
+        in_pool = self._book.slots_taken - self._stocked_slots
+        return in_pool < self._capacity.handed_over_at_most
+
+    def _is_stopping(self) -> bool:
+        # Zero is a valid exit code to stop with; None and False are not.
+        return self._is_stopped or state.should_stop not in (None, False) or state.should_terminate not in (
+            None,
+            False,
+        )
+
+    def _is_stale(self) -> bool:
+        return monotonic() - self._stocked_at > self.stale_seconds
+
+    def _hand_over(self, holding: Holding) -> None:
+        self._stocked_at = monotonic()
+        try:
+            message = build_message(
+                self._book,
+                holding,
+                accept=self._accept,
+                known_tasks=self._consumer.strategies,
+                accept_pickle=self._accept_pickle,
+            )
+        except UnfitMessageError as error:
+            logger.error("Entry %s goes to the dead letters: %s", holding.lease.entry_id, error)
+            self._book.bury(holding, str(error))
+            return
+        held_back_us = self._rate_limited_us(message)
+        if held_back_us:
+            self._book.release(holding, held_back_us)
+            return
+        try:
+            self._handle(message)
+        except Exception:
+            # One bad entry must not strand the rest of the batch; this one
+            # comes back, and ends in the dead letters if it stays bad.
+            logger.exception("Entry %s could not be handed over", holding.lease.entry_id)
+            self._book.requeue(holding)
+
+    def _rate_limited_us(self, message: FairMessage) -> int:
+        """Return for how long a task type's rate limit holds an entry back.
+
+        Sent back one after the other, entries of one type are spread over
+        the coming slots, so they do not all come due together.
+        """
+        name = message.headers.get("task", "")
+        bucket = self._consumer.task_buckets[name]
+        if bucket is None or self._consumer.disable_rate_limits or message.holding.lease.is_expired:
+            return 0
+        seconds = bucket.expected_time(1)
+        if seconds <= 0 and not bucket.contents:
+            return 0
+        now = monotonic()
+        slot = max(now + seconds, self._next_slot.get(name, 0.0))
+        self._next_slot[name] = slot + 1 / bucket.fill_rate
+        return max(1, int((slot - now) * 1_000_000))

@@ -1,0 +1,154 @@
+"""Keeping this worker's leases alive, and taking back those of dead ones."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from celery.utils.log import get_logger
+
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.scheduling.engine import Engine
+from celery_ranch.scheduling.model import Outcome, OutcomeKind, Reaped
+from celery_ranch.worker.leases import LeaseBook
+from celery_ranch.worker.line import BlockingLine
+
+__all__ = ["Heartbeat"]
+
+logger = get_logger(__name__)
+
+#: Beats per `lease_seconds`; reaping counts as paused after a third of it.
+_BEATS_PER_LEASE = 6
+_REAP_LIMIT = 200
+
+
+class Heartbeat:
+    """Beats, reaps and reconciles in a thread of its own.
+
+    The thread is a native one, also where `threading` is patched: a loop
+    that a task blocks must not cost the worker its leases.
+
+    Args:
+        engine: Where the leases are.
+        worker: Whose leases to keep.
+        book: What this worker knows it holds.
+        lease_seconds: How long leases outlive a beat, in seconds.
+    """
+
+    def __init__(self, engine: Engine, worker: str, book: LeaseBook, lease_seconds: float) -> None:
+        self._verbs = _Verbs(engine)
+        self._worker = worker
+        self._book = book
+        self._interval = lease_seconds / _BEATS_PER_LEASE
+        self._is_stopping = False
+        self._is_lost = False
+        self._strangers: frozenset[tuple[str, str, int]] = frozenset()
+        self._sleep = _native("time", "sleep", self._verbs.may_be_native)
+        start = _native("_thread", "start_new_thread", self._verbs.may_be_native)
+        start(self._run, ())
+
+    def stop(self) -> None:
+        """End the thread within a second; leases are kept until they run out."""
+        self._is_stopping = True
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            try:
+                self._beat()
+            except Exception as error:
+                if not self._is_lost:
+                    self._is_lost = True
+                    logger.error("No heartbeat reaches the store: %s", error)
+            else:
+                if self._is_lost:
+                    self._is_lost = False
+                    logger.warning("Heartbeats reach the store again")
+            self._pause()
+        self._verbs.close()
+
+    def _pause(self) -> None:
+        left = self._interval
+        while left > 0 and not self._is_stopping:
+            self._sleep(min(left, 0.5))
+            left -= 0.5
+
+    def _beat(self) -> None:
+        self._verbs.heartbeat(self._worker)
+        reaped = self._verbs.reap(_REAP_LIMIT)
+        while reaped.has_more and not self._is_stopping:
+            self._verbs.heartbeat(self._worker)
+            reaped = self._verbs.reap(_REAP_LIMIT)
+        self._reconcile()
+
+    def _reconcile(self) -> None:
+        """Give back what the store says is leased here and nobody here knows.
+
+        A lease whose reply was lost is such a stranger. One is released at
+        its second sight: at the first its reply may still be on the way.
+        """
+        strangers = self._verbs.held(self._worker) - self._book.owned()
+        lost = strangers & self._strangers
+        self._strangers = strangers - lost
+        if lost:
+            logger.warning("Giving back %d leases whose replies were lost", len(lost))
+            released = OutcomeKind.RELEASED
+            self._verbs.settle(
+                self._worker,
+                [Outcome(released, queue, entry_id, number) for queue, entry_id, number in lost],
+            )
+
+
+class _Verbs:
+    """The verbs a heartbeat needs, on a connection that no pool's lock guards."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._line = BlockingLine(engine) if isinstance(engine, RedisEngine) else None
+
+    @property
+    def may_be_native(self) -> bool:
+        """Whether no lock of a patched `threading` is touched."""
+        return self._line is not None
+
+    def heartbeat(self, worker: str) -> bool:
+        if self._line is None:
+            return self._engine.heartbeat(worker)
+        alive: bool = self._line.ask(self._line.engine.request_heartbeat(worker))
+        return alive
+
+    def reap(self, limit: int) -> Reaped:
+        if self._line is None:
+            return self._engine.reap(limit)
+        reaped: Reaped = self._line.ask(self._line.engine.request_reap(limit))
+        return reaped
+
+    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
+        if self._line is None:
+            return self._engine.held(worker)
+        held: frozenset[tuple[str, str, int]] = self._line.ask(
+            self._line.engine.request_held(worker)
+        )
+        return held
+
+    def settle(self, worker: str, outcomes: list[Outcome]) -> None:
+        if self._line is None:
+            self._engine.settle(worker, outcomes)
+        else:
+            self._line.ask(self._line.engine.request_settle(worker, outcomes))
+
+    def close(self) -> None:
+        if self._line is not None:
+            self._line.close()
+
+
+def _native(module: str, name: str, is_wanted: bool) -> Callable[..., Any]:
+    """Return a function of the standard library as it was before any patching."""
+    if is_wanted and "gevent.monkey" in sys.modules:
+        original: Callable[..., Any] = sys.modules["gevent.monkey"].get_original(module, name)
+        return original
+    if is_wanted and "eventlet.patcher" in sys.modules:
+        unpatched = sys.modules["eventlet.patcher"].original(module)
+        return getattr(unpatched, name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]

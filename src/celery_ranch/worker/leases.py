@@ -1,0 +1,189 @@
+"""What this worker holds: its leases, and what is still to be said of them.
+
+A `Holding` is one lease and how far its request has come. The `LeaseBook`
+keeps them and collects outcomes until somebody drains them for the store; at
+most one outcome per lease waits there, because a later one includes what an
+earlier one said. Pools of threads report from their own threads, so every
+change takes the book's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from celery.worker.request import Request
+
+from celery_ranch.scheduling.model import Lease, Outcome, OutcomeKind
+
+__all__ = ["Holding", "LeaseBook"]
+
+_STARTED = OutcomeKind.STARTED
+_ACKNOWLEDGED = OutcomeKind.ACKNOWLEDGED
+_FINISHED = OutcomeKind.FINISHED
+_COMPLETED = OutcomeKind.COMPLETED
+
+#: What the second of two outcomes becomes when the first is not sent yet.
+_MERGED = {
+    (_ACKNOWLEDGED, _FINISHED): _COMPLETED,
+    (_FINISHED, _ACKNOWLEDGED): _COMPLETED,
+}
+
+
+@dataclass(eq=False, slots=True)
+class Holding:
+    """One lease of this worker and how far its request has come."""
+
+    lease: Lease
+    request: Request | None = None
+    is_started: bool = False
+    is_acknowledged: bool = False
+    is_finished: bool = False
+    started_at: float = field(default=0.0)
+    """When a process of the pool took it, by `time.monotonic`, in seconds."""
+
+    @property
+    def takes_a_slot(self) -> bool:
+        """Whether it counts against the worker's capacity."""
+        return not self.is_finished and not self.lease.is_expired
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be said of it."""
+        return self.is_finished and self.is_acknowledged
+
+
+class LeaseBook:
+    """All leases of one worker, and the outcomes that wait to be sent.
+
+    Args:
+        on_outcome: Called, in whatever thread, after an outcome was added;
+            it makes sure that somebody drains the book soon.
+    """
+
+    def __init__(self, on_outcome: Callable[[], None]) -> None:
+        self._on_outcome = on_outcome
+        self._lock = threading.Lock()
+        self._holdings: dict[tuple[str, int], Holding] = {}
+        self._pending: dict[Holding, Outcome] = {}
+        self._slots_taken = 0
+
+    @property
+    def slots_taken(self) -> int:
+        """How many leases are handed over and not finished, expired ones aside."""
+        return self._slots_taken
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether there is something to drain."""
+        return bool(self._pending)
+
+    def holdings(self) -> tuple[Holding, ...]:
+        """Return what is held now."""
+        with self._lock:
+            return tuple(self._holdings.values())
+
+    def owned(self) -> frozenset[tuple[str, str, int]]:
+        """Return (queue, entry id, lease number) of everything held or unsaid."""
+        with self._lock:
+            every = (*self._holdings.values(), *self._pending)
+            return frozenset((h.lease.queue, h.lease.entry_id, h.lease.number) for h in every)
+
+    def take(self, leases: Iterable[Lease]) -> list[Holding]:
+        """Enter new leases."""
+        taken = [Holding(lease) for lease in leases]
+        with self._lock:
+            for holding in taken:
+                self._holdings[holding.lease.queue, holding.lease.number] = holding
+                self._slots_taken += holding.takes_a_slot
+        return taken
+
+    def start(self, holding: Holding, now: float, *, acknowledged: bool) -> None:
+        """A process of the pool took it; `now` is `time.monotonic()`.
+
+        With early acknowledgement the message is done with by that. Celery's
+        own acknowledgement may come a tick of the loop later, which is too
+        late for a task that blocks the loop.
+        """
+        with self._lock:
+            if holding.is_started or holding.is_over:
+                return
+            holding.is_started = True
+            holding.started_at = now
+            if acknowledged and not holding.is_acknowledged:
+                holding.is_acknowledged = True
+                self._say(holding, _ACKNOWLEDGED)
+            elif not holding.is_acknowledged:
+                self._say(holding, _STARTED)
+        self._on_outcome()
+
+    def acknowledge(self, holding: Holding) -> None:
+        """The message is done with."""
+        with self._lock:
+            if holding.is_acknowledged:
+                return
+            holding.is_acknowledged = True
+            self._say(holding, _ACKNOWLEDGED)
+        self._on_outcome()
+
+    def finish(self, holding: Holding) -> bool:
+        """The slot is free again; return whether that was news."""
+        with self._lock:
+            if holding.is_finished:
+                return False
+            self._free(holding)
+            self._say(holding, _FINISHED)
+        self._on_outcome()
+        return True
+
+    def release(self, holding: Holding, due_in_us: int = 0) -> None:
+        """Give back what never started; one acknowledged only frees its slot."""
+        self._give_back(holding, OutcomeKind.RELEASED, due_in_us=due_in_us)
+
+    def requeue(self, holding: Holding) -> None:
+        """Give back what was started."""
+        self._give_back(holding, OutcomeKind.REQUEUED)
+
+    def bury(self, holding: Holding, reason: str) -> None:
+        """Send it to the dead letters."""
+        self._give_back(holding, OutcomeKind.DEAD, reason=reason)
+
+    def drain(self) -> list[Outcome]:
+        """Return the outcomes that wait, oldest first, and forget them."""
+        with self._lock:
+            outcomes = list(self._pending.values())
+            self._pending.clear()
+            return outcomes
+
+    def _give_back(
+        self, holding: Holding, kind: OutcomeKind, reason: str = "", due_in_us: int = 0
+    ) -> None:
+        with self._lock:
+            if holding.is_over:
+                return
+            was_acknowledged = holding.is_acknowledged
+            self._free(holding)
+            holding.is_acknowledged = True
+            if was_acknowledged:
+                self._say(holding, _FINISHED)
+            else:
+                self._say(holding, kind, reason, due_in_us)
+        self._on_outcome()
+
+    def _free(self, holding: Holding) -> None:
+        self._slots_taken -= holding.takes_a_slot
+        holding.is_finished = True
+
+    def _say(
+        self, holding: Holding, kind: OutcomeKind, reason: str = "", due_in_us: int = 0
+    ) -> None:
+        lease = holding.lease
+        earlier = self._pending.pop(holding, None)
+        if earlier is not None:
+            kind = _MERGED.get((earlier.kind, kind), kind)
+        self._pending[holding] = Outcome(
+            kind, lease.queue, lease.entry_id, lease.number, reason, due_in_us
+        )
+        if holding.is_over:
+            self._holdings.pop((lease.queue, lease.number), None)

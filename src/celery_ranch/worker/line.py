@@ -1,0 +1,180 @@
+"""One connection to the store, registered with the worker's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
+from celery_ranch.errors import StoreError
+
+__all__ = ["BlockingLine", "Call", "Line"]
+
+#: How long a reply may take beyond what was asked for, in seconds.
+_REPLY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, and what is done with its reply."""
+
+    request: Request[Any]
+    then: Callable[[Any], None]
+
+
+class Line:
+    """Sends calls in one write and runs their continuations as replies come.
+
+    Args:
+        hub: The worker's event loop.
+        engine: Makes the connection and reloads scripts.
+        on_broken: Called with what went wrong; the line is of no use then.
+
+    Raises:
+        redis.exceptions.RedisError, OSError: It could not connect.
+    """
+
+    def __init__(
+        self, hub: Any, engine: RedisEngine, on_broken: Callable[[Exception], None]
+    ) -> None:
+        self._hub = hub
+        self._engine = engine
+        self._on_broken = on_broken
+        self._awaited: Sequence[Call] = ()
+        self._deadline = 0.0
+        self._connection = engine.connect()
+        self._connection.connect()
+        # redis-py has no public way to the socket (checked on 4.5 to 8.1);
+        # `tests/integration/test_private_points.py` fails when it moves.
+        self._fd = self._connection._sock.fileno()
+        hub.add_reader(self._fd, self._on_readable)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no reply is awaited."""
+        return not self._awaited
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a reply is awaited that should have come."""
+        return bool(self._awaited) and monotonic() > self._deadline
+
+    def send(self, calls: Sequence[Call], seconds: float = 0.0) -> None:
+        """Send calls; their replies may take `seconds` longer than usual."""
+        self._awaited = calls
+        self._deadline = monotonic() + seconds + _REPLY_SECONDS
+        try:
+            packed = self._connection.pack_commands([call.request.args for call in calls])
+            self._connection.send_packed_command(packed)
+        except Exception as error:  # whatever it is, the worker goes on
+            self._on_broken(error)
+
+    def ask(self, request: Request[Any]) -> Any:
+        """Send one request and block for its reply, and for those before it."""
+        if self._awaited:
+            self._on_readable()
+        for last_try in (False, True):
+            self._connection.send_command(*request.args)
+            try:
+                return request.parse(self._reply())
+            except ScriptMissing:
+                if last_try:
+                    raise
+                self._engine.load_scripts()
+
+    def close(self) -> None:
+        """Let go of the loop and of the connection."""
+        try:
+            self._hub.remove_reader(self._fd)
+        finally:
+            self._connection.disconnect()
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def _on_readable(self) -> None:
+        # One reply is due for each call and all of them are read, so nothing
+        # stays in a buffer (TLS, hiredis) that the loop's poller cannot see.
+        try:
+            if not self._awaited:
+                raise ConnectionError("the store closed the connection")
+            replies = [self._reply() for _ in self._awaited]
+        except Exception as error:
+            self._on_broken(error)
+            return
+        calls, self._awaited = self._awaited, ()
+        again: list[Call] = []
+        for call, reply in zip(calls, replies):
+            try:
+                result = call.request.parse(reply)
+            except ScriptMissing:
+                again.append(call)
+            except StoreError as error:
+                self._on_broken(error)
+                return
+            else:
+                call.then(result)
+        if again:
+            self._repeat(again)
+
+    def _repeat(self, calls: list[Call]) -> None:
+        try:
+            self._engine.load_scripts()
+        except StoreError as error:
+            self._on_broken(error)
+        else:
+            self.send(calls)
+
+
+class BlockingLine:
+    """One connection of its own for a thread that may block; it reconnects.
+
+    It takes no lock, so a native thread may use it beside green ones.
+    """
+
+    def __init__(self, engine: RedisEngine) -> None:
+        self.engine = engine
+        self._connection: Any = None
+
+    def ask(self, request: Request[Any]) -> Any:
+        """Return what a request gives.
+
+        Raises:
+            StoreError: The store refused.
+            redis.exceptions.RedisError, OSError: It cannot be reached.
+        """
+        try:
+            if self._connection is None:
+                self._connection = self.engine.connect()
+                self._connection.connect()
+            try:
+                return request.parse(self._reply(request))
+            except ScriptMissing:
+                for script in self.engine.requests_load():
+                    script.parse(self._reply(script))
+                return request.parse(self._reply(request))
+        except StoreError:
+            raise
+        except Exception:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _reply(self, request: Request[Any]) -> Any:
+        self._connection.send_command(*request.args)
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error

@@ -1,0 +1,166 @@
+"""Leasing on Celery's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery.utils.log import get_logger
+
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.scheduling.engine import Engine
+from celery_ranch.scheduling.model import Leased, Outcome
+from celery_ranch.worker.capacity import Capacity
+from celery_ranch.worker.feeding import Feeder
+from celery_ranch.worker.leases import LeaseBook
+from celery_ranch.worker.links import DirectLink, Link, Listener, RedisLink
+from celery_ranch.worker.signals import LoopSignal
+
+__all__ = ["LoopDriver"]
+
+logger = get_logger(__name__)
+
+
+class LoopDriver:
+    """Settles and leases at the end of each tick of the loop.
+
+    Nothing here may raise into the loop: an error in a callback would end
+    the worker, one in a timer would restart its consumer.
+
+    Args:
+        hub: Celery's event loop.
+        engine: Where entries are.
+        worker: The name leases are taken under.
+        book: What is held and what is to be said of it.
+        feeder: Where leased entries go.
+        capacity: Whether the pool runs tasks inline, and for how long.
+        queues: Tells the fair queues served, read at each lease.
+        wait_seconds: How long to listen for a wake-up before looking anyway.
+    """
+
+    def __init__(
+        self,
+        hub: Any,
+        engine: Engine,
+        worker: str,
+        book: LeaseBook,
+        feeder: Feeder,
+        capacity: Capacity,
+        queues: Callable[[], Sequence[str]],
+        wait_seconds: float,
+    ) -> None:
+        self._hub = hub
+        self._book = book
+        self._feeder = feeder
+        self._capacity = capacity
+        self._queues = queues
+        self._wait_seconds = wait_seconds
+        self._may_lease = True
+        self._is_leasing = True
+        self._unsent: list[Outcome] = []
+        self._listen_seconds = wait_seconds
+        self._stale_timer: Any = None
+        self._signal = LoopSignal(hub, self.tick)
+        listener = Listener(self._on_leased, self._on_woken, self._on_lost, self._on_ready)
+        link_type = RedisLink if isinstance(engine, RedisEngine) else DirectLink
+        self._link: Link = link_type(hub, engine, worker, listener)
+        self._check_timer = hub.call_repeatedly(1.0, self._check)
+        # Runs when callbacks of a tick are done: one turn says all of it.
+        hub.on_tick.add(self.tick)
+
+    def on_outcome(self) -> None:
+        """Make sure an outcome is sent soon; any thread may call this."""
+        self._signal.set()
+
+    def before_run(self) -> None:
+        """Say at once what was said of leases, if a task is to block the loop for long."""
+        estimate = self._capacity.run_seconds
+        if estimate is not None and estimate < self._capacity.lookahead_seconds:
+            return
+        self._settle_now()
+
+    def tick(self) -> None:
+        """Do what there is to do now."""
+        try:
+            self._feeder.feed()
+            self._watch_stock()
+            if self._link.is_idle:
+                self._turn()
+                self._listen()
+        except Exception:
+            logger.exception("Could not lease; trying again")
+
+    def stop_leasing(self) -> None:
+        """Take nothing new; outcomes are still sent."""
+        self._is_leasing = False
+        self._feeder.stop()
+        self._link.stop_listening(self._queues())
+
+    def close(self) -> None:
+        """Say what is left to be said and let go of the loop."""
+        self._hub.on_tick.discard(self.tick)
+        self._check_timer.cancel()
+        if self._stale_timer is not None:
+            self._stale_timer.cancel()
+        self._settle_now()
+        self._link.close()
+        self._signal.close()
+
+    def _turn(self) -> None:
+        queues = self._queues()
+        limit = self._feeder.room if self._is_leasing and self._may_lease and queues else 0
+        outcomes = self._outcomes()
+        if limit or outcomes:
+            self._link.turn(outcomes, queues, limit)
+
+    def _listen(self) -> None:
+        if self._may_lease or not self._is_leasing or self._link.is_listening:
+            return
+        queues = self._queues()
+        # Who has no room does not take tokens from those who have.
+        if queues and self._feeder.room:
+            self._link.listen(queues, self._listen_seconds)
+
+    def _outcomes(self) -> list[Outcome]:
+        unsent, self._unsent = self._unsent, []
+        return unsent + self._book.drain()
+
+    def _settle_now(self) -> None:
+        outcomes = self._outcomes()
+        if outcomes and not self._link.settle_now(outcomes):
+            self._unsent = outcomes + self._unsent
+
+    def _watch_stock(self) -> None:
+        # A loop with nothing to do sleeps longer than stock may wait.
+        if self._feeder.has_stock and self._stale_timer is None:
+            self._stale_timer = self._hub.call_later(self._feeder.stale_seconds, self._on_stale)
+
+    def _on_stale(self) -> None:
+        self._stale_timer = None
+        self.tick()
+
+    def _check(self) -> None:
+        try:
+            self._link.check()
+        except Exception:
+            logger.exception("Could not reach the store; trying again")
+
+    def _on_leased(self, leased: Leased, limit: int) -> None:
+        due = sum(not lease.is_expired for lease in leased.leases)
+        self._may_lease = leased.has_more or due >= limit
+        self._listen_seconds = self._wait_seconds
+        if leased.next_due_in_us is not None:
+            self._listen_seconds = min(self._wait_seconds, leased.next_due_in_us / 1_000_000)
+        self._feeder.take(leased.leases)
+
+    def _on_woken(self) -> None:
+        self._may_lease = True
+        if not self._is_leasing or not self._feeder.room:
+            self._link.wake(self._queues())
+
+    def _on_lost(self, outcomes: list[Outcome]) -> None:
+        self._unsent = outcomes + self._unsent
+        self._may_lease = True
+
+    def _on_ready(self) -> None:
+        self._may_lease = True

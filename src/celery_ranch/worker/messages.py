@@ -1,0 +1,122 @@
+"""A lease as a kombu message, so that Celery's own handler can take it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from kombu import Message
+
+from celery_ranch.envelope import Envelope, unpack
+from celery_ranch.worker.leases import Holding, LeaseBook
+
+__all__ = ["FairMessage", "UnfitMessageError", "build_message"]
+
+#: An expiry that every clock agrees has passed.
+_LONG_AGO = "1970-01-01T00:00:00+00:00"
+
+
+class UnfitMessageError(Exception):
+    """An entry that no handler should see; it belongs to the dead letters."""
+
+
+class _LeaseChannel:
+    """What kombu's message calls to acknowledge or reject: the lease book."""
+
+    #: kombu asks a channel for consumers that need no acknowledgement.
+    no_ack_consumers = None
+
+    def __init__(self, book: LeaseBook, holding: Holding) -> None:
+        self._book = book
+        self._holding = holding
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:
+        """Acknowledge; if no pool ever took it, the request ended here."""
+        self._book.acknowledge(self._holding)
+        if not self._holding.is_started:
+            self._book.finish(self._holding)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Give the entry back, or drop it for good."""
+        if not requeue:
+            self.basic_ack(delivery_tag)
+        elif self._holding.is_started:
+            self._book.requeue(self._holding)
+        else:
+            self._book.release(self._holding)
+
+
+class FairMessage(Message):  # type: ignore[misc]
+    """A message that is acknowledged to the store instead of a broker."""
+
+    holding: Holding
+    #: The eta and expiry headers as published. The store has waited and
+    #: checked already, so Celery's handler does not see them, but the task's
+    #: own request shows them.
+    moments: dict[str, Any]
+
+
+def build_message(
+    book: LeaseBook,
+    holding: Holding,
+    *,
+    accept: Collection[str],
+    known_tasks: Collection[str],
+    accept_pickle: bool,
+) -> FairMessage:
+    """Return the message of a lease.
+
+    Raises:
+        UnfitMessageError: It cannot be decoded, its content type is not
+            accepted, or it names a task this worker does not know. Celery's
+            own handler would acknowledge the one and reject the other.
+    """
+    lease = holding.lease
+    envelope = _opened(lease.message, accept_pickle)
+    headers = dict(envelope.headers)
+    moments = {name: headers.pop(name) for name in ("eta", "expires") if headers.get(name)}
+    if lease.is_expired:
+        headers["expires"] = _LONG_AGO
+    message = FairMessage(
+        body=envelope.body,
+        delivery_tag=f"{lease.queue}:{lease.number}",
+        content_type=envelope.content_type,
+        content_encoding=envelope.content_encoding,
+        delivery_info={
+            "exchange": "",
+            "routing_key": lease.queue,
+            "redelivered": lease.deliveries > 0,
+        },
+        properties=dict(envelope.properties),
+        headers=headers,
+        accept=accept,
+        channel=_LeaseChannel(book, holding),
+    )
+    message.holding = holding
+    message.moments = moments
+    _check(message, known_tasks)
+    return message
+
+
+def _opened(data: bytes, accept_pickle: bool) -> Envelope:
+    try:
+        return unpack(data, accept_pickle=accept_pickle)
+    except ValueError as error:
+        raise UnfitMessageError(f"unreadable message: {error}") from error
+
+
+def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
+    if message.errors:
+        raise UnfitMessageError(f"cannot be decompressed: {message.errors[0][1]!r}")
+    try:
+        # Celery's request decodes it next and finds it cached.
+        payload = message.payload
+    except Exception as error:  # any serializer may raise anything
+        raise UnfitMessageError(f"cannot be decoded: {error!r}") from error
+    name = message.headers.get("task")
+    if name is None:
+        name = payload.get("task") if isinstance(payload, dict) else None
+    elif not isinstance(payload, (list, tuple)) or len(payload) != 3:
+        raise UnfitMessageError("the body is not (args, kwargs, embed)")
+    if name not in known_tasks:
+        raise UnfitMessageError(f"unknown task {name!r}")

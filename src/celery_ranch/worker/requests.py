@@ -1,0 +1,103 @@
+"""Watching a Celery request: when it starts, ends, and how long it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from celery.worker.request import Request
+
+from celery_ranch.worker.leases import Holding, LeaseBook
+
+__all__ = ["keep_in_pipe", "watch"]
+
+
+def watch(
+    request: Request,
+    holding: Holding,
+    book: LeaseBook,
+    *,
+    before_run: Callable[[], None],
+    on_run: Callable[[float], None],
+) -> None:
+    """Let the book hear what the pool tells the request.
+
+    The callbacks are wrapped on the request itself. Subclassing would not do:
+    users set `Request` and `Strategy` of their own, and Celery wraps either
+    in a class whose `on_success` never calls `super()` (Celery 5.4 to 5.7,
+    `create_request_cls`). All of them hand `self.on_accepted` and its
+    siblings to the pool, which is where these are picked up.
+
+    Args:
+        request: What Celery is about to execute.
+        holding: The lease it came from.
+        book: Where its start and end are reported, exactly once each.
+        before_run: Called when a process has taken it, before it runs where
+            the pool runs tasks inline.
+        on_run: Called with the run time in seconds when it has ended.
+    """
+    holding.request = request
+    accepted, succeeded = request.on_accepted, request.on_success
+    failed, timed_out = request.on_failure, request.on_timeout
+
+    def on_accepted(pid: int, time_accepted: float) -> None:
+        book.start(holding, monotonic(), acknowledged=not request.task.acks_late)
+        accepted(pid, time_accepted)
+        before_run()
+
+    def on_success(outcome: tuple[bool, Any, float], **kwargs: Any) -> None:
+        try:
+            succeeded(outcome, **kwargs)
+        finally:
+            end(outcome[2])
+
+    def on_failure(*args: Any, **kwargs: Any) -> None:
+        try:
+            failed(*args, **kwargs)
+        finally:
+            end()
+
+    def on_timeout(soft: bool, timeout: float) -> None:
+        try:
+            timed_out(soft, timeout)
+        finally:
+            # A hard limit kills the process and calls on_failure as well.
+            if not soft:
+                end()
+
+    def end(run_seconds: float | None = None) -> None:
+        if holding.is_finished:
+            return
+        if not request.acknowledged:
+            # It was cancelled, or its process went away: nobody will
+            # acknowledge it any more.
+            book.requeue(holding)
+            return
+        if run_seconds is None:
+            run_seconds = monotonic() - holding.started_at if holding.is_started else 0.0
+        on_run(run_seconds)
+        book.finish(holding)
+
+    request.on_accepted, request.on_success = on_accepted, on_success
+    request.on_failure, request.on_timeout = on_failure, on_timeout
+
+
+def keep_in_pipe(request: Request, pool: Any) -> bool:
+    """Return whether a process of the pool will run this request in any case.
+
+    That is so once its job was written to the process's pipe. When the
+    broker's connection breaks, Celery lets the pool forget such jobs, so
+    nobody would hear of their start and end; here the pool is made to
+    remember it.
+
+    `_write_to`, `_job`, `_cache` and the pool's `_pool` are private to
+    billiard and Celery (checked on Celery 5.4 to 5.7);
+    `tests/integration/test_private_points.py` fails when they move.
+    """
+    reference = request._apply_result
+    job = reference() if reference is not None else None
+    if job is None or getattr(job, "_write_to", None) is None:
+        return False
+    pool._pool._cache[job._job] = job
+    return True

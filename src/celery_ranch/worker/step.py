@@ -1,0 +1,179 @@
+"""The bootstep that lets a Celery worker serve the fair side of its queues."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from celery import bootsteps
+from celery.utils.log import get_logger
+
+from celery_ranch.config import SerializerType
+from celery_ranch.engines.memory import MemoryEngine
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.errors import StoreError
+from celery_ranch.ranch import Ranch
+from celery_ranch.worker.capacity import Capacity
+from celery_ranch.worker.feeding import Feeder
+from celery_ranch.worker.heartbeat import Heartbeat
+from celery_ranch.worker.leases import Holding, LeaseBook
+from celery_ranch.worker.loop import LoopDriver
+from celery_ranch.worker.requests import keep_in_pipe
+from celery_ranch.worker.threads import ThreadDriver
+
+__all__ = ["FairStep"]
+
+logger = get_logger(__name__)
+
+#: How long to listen for a wake-up before looking anyway, in seconds; less
+#: where leases are shorter, because a token can die with its reader.
+_LONGEST_WAIT_SECONDS = 5.0
+
+
+class FairStep(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Leases entries and feeds each to Celery's own task handler.
+
+    It starts after the task consumer, whose strategies it uses, at every
+    (re)connection to the broker; what it holds outlives reconnections and is
+    given back when the worker shuts down, after the pool has drained.
+    """
+
+    label = "Fair scheduling"
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, c: Any, **kwargs: Any) -> None:
+        super().__init__(c, **kwargs)
+        self._ranch = Ranch(c.app)
+        settings = self._ranch.settings
+        self.worker = f"{c.hostname}:{secrets.token_hex(4)}"
+        self._driver: LoopDriver | ThreadDriver | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._wait_seconds = min(settings.lease_seconds / 2, _LONGEST_WAIT_SECONDS)
+        self._book = LeaseBook(self._on_outcome)
+        self._capacity = Capacity(c, settings.lookahead_seconds)
+        self._feeder = Feeder(
+            c,
+            self._book,
+            self._capacity,
+            before_run=self._before_run,
+            accept_pickle=settings.redis_serializer is SerializerType.PICKLE,
+        )
+
+    def start(self, c: Any) -> None:
+        """Give back what a broken connection cut off, and begin to lease."""
+        engine = self._ranch.engine
+        if self._heartbeat is None:
+            self._warn(c)
+            self._heartbeat = Heartbeat(
+                engine, self.worker, self._book, self._ranch.settings.lease_seconds
+            )
+        for holding in self._book.holdings():
+            if self._is_cut_off(holding, c):
+                self._book.release(holding)
+        self._feeder.connect()
+        if c.hub is None:
+            self._replace(
+                ThreadDriver(
+                    engine,
+                    self.worker,
+                    self._book,
+                    self._feeder,
+                    self._queues(c),
+                    self._wait_seconds,
+                )
+            )
+
+    def register_with_event_loop(self, c: Any, hub: Any) -> None:
+        """Lease on Celery's event loop, where there is one."""
+        self._replace(
+            LoopDriver(
+                hub,
+                self._ranch.engine,
+                self.worker,
+                self._book,
+                self._feeder,
+                self._capacity,
+                self._queues(c),
+                self._wait_seconds,
+            )
+        )
+
+    def stop(self, c: Any) -> None:
+        """Stop leasing; what runs goes on and is still reported."""
+        if self._driver is not None:
+            self._driver.stop_leasing()
+
+    terminate = stop
+
+    def shutdown(self, c: Any) -> None:
+        """Say what became of everything, after the pool has drained."""
+        for holding in self._book.holdings():
+            if not holding.is_started:
+                self._book.release(holding)
+            elif holding.is_acknowledged:
+                self._book.finish(holding)
+            else:
+                self._book.requeue(holding)
+        self._replace(None)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def info(self, c: Any) -> dict[str, Any]:
+        """Return the `celery_ranch` section of `celery inspect stats`."""
+        return {
+            "celery_ranch": {
+                "worker": self.worker,
+                "queues": list(self._queues(c)()),
+                "leased": len(self._book.holdings()),
+                "slots_taken": self._book.slots_taken,
+                "slots": self._capacity.size,
+                "lookahead": self._capacity.lookahead,
+                "run_seconds": self._capacity.run_seconds,
+            }
+        }
+
+    def _queues(self, c: Any) -> Any:
+        def fair_queues() -> tuple[str, ...]:
+            names = tuple(c.app.amqp.queues.consume_from)
+            return tuple(dict.fromkeys(self._ranch.fair_queue(name) for name in names))
+
+        return fair_queues
+
+    def _is_cut_off(self, holding: Holding, c: Any) -> bool:
+        """Whether Celery has forgotten a request that no process will run.
+
+        When the broker's connection breaks, Celery drops every request that
+        no process of the pool has taken.
+        """
+        if holding.is_started or holding.is_finished or holding.request is None:
+            return False
+        return not keep_in_pipe(holding.request, c.pool)
+
+    def _replace(self, driver: LoopDriver | ThreadDriver | None) -> None:
+        before, self._driver = self._driver, driver
+        if before is not None:
+            before.close()
+
+    def _on_outcome(self) -> None:
+        if self._driver is not None:
+            self._driver.on_outcome()
+
+    def _before_run(self) -> None:
+        if self._driver is not None and self._capacity.runs_inline:
+            self._driver.before_run()
+
+    def _warn(self, c: Any) -> None:
+        engine = self._ranch.engine
+        if isinstance(engine, MemoryEngine) and c.pool.uses_semaphore:
+            logger.warning(
+                "celery-ranch keeps entries in this process's memory, and the pool's"
+                " processes cannot reach it: this worker will run no fair task."
+                " Configure a Redis store (the setting celery_ranch['url'])."
+            )
+        if isinstance(engine, RedisEngine):
+            try:
+                for warning in engine.warnings():
+                    logger.warning(warning)
+            except StoreError as error:
+                logger.warning("Could not look at the store: %s", error)

@@ -1,0 +1,151 @@
+"""Leasing in threads, where Celery runs no event loop.
+
+With gevent and eventlet the threads are green, because the worker has
+patched `threading` by then.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery.utils.log import get_logger
+
+from celery_ranch.errors import StoreError
+from celery_ranch.scheduling.engine import Engine
+from celery_ranch.scheduling.model import Outcome
+from celery_ranch.worker.feeding import Feeder
+from celery_ranch.worker.leases import LeaseBook
+
+__all__ = ["ThreadDriver"]
+
+logger = get_logger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_BACKOFF_SECONDS = 10.0
+
+
+class ThreadDriver:
+    """One thread leases and feeds, another one settles.
+
+    Args: as for `loop.LoopDriver`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        worker: str,
+        book: LeaseBook,
+        feeder: Feeder,
+        queues: Callable[[], Sequence[str]],
+        wait_seconds: float,
+    ) -> None:
+        self._engine = engine
+        self._worker = worker
+        self._book = book
+        self._feeder = feeder
+        self._queues = queues
+        self._wait_seconds = wait_seconds
+        self._is_lost = False
+        self._stopped = threading.Event()
+        self._closed = threading.Event()
+        self._said = threading.Event()
+        self._freed = threading.Event()
+        self._settling = threading.Lock()
+        self._unsent: list[Outcome] = []
+        self._threads = [
+            threading.Thread(target=self._run, args=(self._stopped, self._lease), daemon=True),
+            threading.Thread(target=self._run, args=(self._closed, self._settle), daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def on_outcome(self) -> None:
+        """Make sure an outcome is sent soon; any thread may call this."""
+        self._said.set()
+        self._freed.set()
+
+    def before_run(self) -> None:
+        """Do nothing: the settling thread runs beside any task."""
+
+    def stop_leasing(self) -> None:
+        """Take nothing new; outcomes are still sent."""
+        self._stopped.set()
+        self._feeder.stop()
+        self._freed.set()
+
+    def close(self) -> None:
+        """Say what is left to be said."""
+        self._closed.set()
+        self._said.set()
+        try:
+            self._send_outcomes()
+        except StoreError as error:
+            logger.error("Could not tell the store what became of leases: %s", error)
+
+    def _run(self, until: threading.Event, step: Callable[[], Any]) -> None:
+        backoff = _FIRST_BACKOFF_SECONDS
+        while not until.is_set():
+            try:
+                step()
+            except StoreError as error:
+                if not self._is_lost:
+                    self._is_lost = True
+                    logger.error(
+                        "Lost the store (%s); what runs goes on, no fair task is leased"
+                        " until it is back",
+                        error,
+                    )
+                until.wait(backoff)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+            except Exception:
+                logger.exception("Could not lease or settle; trying again")
+                until.wait(backoff)
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+            else:
+                backoff = _FIRST_BACKOFF_SECONDS
+
+    def _lease(self) -> None:
+        self._freed.clear()
+        self._feeder.feed()
+        queues = self._queues()
+        limit = self._feeder.room
+        if not queues or not limit:
+            # Stock must not wait for a finish that may be far away.
+            self._freed.wait(self._feeder.stale_seconds if self._feeder.has_stock else 1.0)
+            return
+        leased = self._engine.lease(self._worker, queues, limit)
+        self._note_store_is_back()
+        self._feeder.take(leased.leases)
+        due = sum(not lease.is_expired for lease in leased.leases)
+        if leased.has_more or due >= limit:
+            return
+        seconds = self._wait_seconds
+        if leased.next_due_in_us is not None:
+            seconds = min(seconds, leased.next_due_in_us / 1_000_000)
+        if self._engine.wait(queues, seconds) and self._stopped.is_set():
+            self._engine.wake(queues)
+
+    def _settle(self) -> None:
+        self._said.wait()
+        self._said.clear()
+        self._send_outcomes()
+        self._note_store_is_back()
+
+    def _send_outcomes(self) -> None:
+        with self._settling:
+            self._unsent += self._book.drain()
+            if not self._unsent:
+                return
+            try:
+                self._engine.settle(self._worker, self._unsent)
+            except StoreError:
+                self._said.set()
+                raise
+            self._unsent = []
+
+    def _note_store_is_back(self) -> None:
+        if self._is_lost:
+            self._is_lost = False
+            logger.warning("The store answers again; fair tasks are leased again")
