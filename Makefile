@@ -1,0 +1,63 @@
+# Every target makes its own environment in .venv first; nothing else is needed
+# but a Python of 3.10 or newer.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+WHEEL_VENV := .venv-wheel
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test bench check check-rest lint types doctest wheel-test format clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "$(PYTHON) is older than 3.10: make PYTHON=... names another" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Watch a flood stop delaying everybody else (under a minute)
+	$(BIN)/python -m celery_ranch.demo
+
+test: $(READY)  ## Run every test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(READY)  ## Measure against plain Celery on the same Redis
+	$(BIN)/python benchmarks/throughput.py
+
+check: test check-rest  ## Run exactly what CI runs
+
+check-rest: lint types doctest wheel-test  ## Run what CI runs after the tests
+
+lint: $(READY)  ## Look for mistakes and unformatted code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## Check the types of src, strictly
+	$(BIN)/mypy
+
+doctest: $(READY)  ## Run the examples in docstrings
+	$(BIN)/python -m pytest --doctest-modules src --quiet
+
+wheel-test: $(READY)  ## Run the unit and conformance tests against the built wheel
+	rm -rf dist build $(WHEEL_VENV)
+	$(BIN)/python -m build --wheel --outdir dist .
+	$(PYTHON) -m venv $(WHEEL_VENV)
+	$(WHEEL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		"$$(ls dist/*.whl)[test]"
+	$(WHEEL_VENV)/bin/python -m pytest tests/unit tests/conformance
+
+format: $(READY)  ## Let ruff format the code and sort the imports
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+clean:  ## Remove what make has made
+	rm -rf $(VENV) $(WHEEL_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
