@@ -188,6 +188,10 @@ class Engine(Protocol):
         """
         ...
 
+    def warnings(self) -> tuple[str, ...]:
+        """Return what about the store should worry who starts a worker on it."""
+        ...
+
     def close(self) -> None:
         """Let go of connections; other engines on the same store go on."""
         ...
