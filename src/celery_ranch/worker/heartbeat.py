@@ -9,11 +9,10 @@ from typing import Any
 
 from celery.utils.log import get_logger
 
-from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import Outcome, OutcomeKind, Reaped
+from celery_ranch.scheduling.model import Outcome, OutcomeKind
 from celery_ranch.worker.leases import LeaseBook
-from celery_ranch.worker.line import BlockingLine
 
 __all__ = ["Heartbeat"]
 
@@ -38,15 +37,15 @@ class Heartbeat:
     """
 
     def __init__(self, engine: Engine, worker: str, book: LeaseBook, lease_seconds: float) -> None:
-        self._verbs = _Verbs(engine)
+        self._verbs, is_native = _verbs(engine)
         self._worker = worker
         self._book = book
         self._interval = lease_seconds / _BEATS_PER_LEASE
         self._is_stopping = False
         self._is_lost = False
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
-        self._sleep = _native("time", "sleep", self._verbs.may_be_native)
-        start = _native("_thread", "start_new_thread", self._verbs.may_be_native)
+        self._sleep = _native("time", "sleep", is_native)
+        start = _native("_thread", "start_new_thread", is_native)
         start(self._run, ())
 
     def stop(self) -> None:
@@ -66,7 +65,8 @@ class Heartbeat:
                     self._is_lost = False
                     logger.warning("Heartbeats reach the store again")
             self._pause()
-        self._verbs.close()
+        if not isinstance(self._verbs, MemoryEngine):
+            self._verbs.close()
 
     def _pause(self) -> None:
         left = self._interval
@@ -100,47 +100,18 @@ class Heartbeat:
             )
 
 
-class _Verbs:
-    """The verbs a heartbeat needs, on a connection that no pool's lock guards."""
+def _verbs(engine: Engine) -> tuple[Any, bool]:
+    """Return where to beat, and whether a native thread may do it.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._line = BlockingLine(engine) if isinstance(engine, RedisEngine) else None
+    An engine in this process is guarded by locks that may be green.
+    """
+    if isinstance(engine, MemoryEngine):
+        return engine, False
+    from celery_ranch.engines.redis import RedisEngine
+    from celery_ranch.worker.line import BlockingVerbs
 
-    @property
-    def may_be_native(self) -> bool:
-        """Whether no lock of a patched `threading` is touched."""
-        return self._line is not None
-
-    def heartbeat(self, worker: str) -> bool:
-        if self._line is None:
-            return self._engine.heartbeat(worker)
-        alive: bool = self._line.ask(self._line.engine.request_heartbeat(worker))
-        return alive
-
-    def reap(self, limit: int) -> Reaped:
-        if self._line is None:
-            return self._engine.reap(limit)
-        reaped: Reaped = self._line.ask(self._line.engine.request_reap(limit))
-        return reaped
-
-    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
-        if self._line is None:
-            return self._engine.held(worker)
-        held: frozenset[tuple[str, str, int]] = self._line.ask(
-            self._line.engine.request_held(worker)
-        )
-        return held
-
-    def settle(self, worker: str, outcomes: list[Outcome]) -> None:
-        if self._line is None:
-            self._engine.settle(worker, outcomes)
-        else:
-            self._line.ask(self._line.engine.request_settle(worker, outcomes))
-
-    def close(self) -> None:
-        if self._line is not None:
-            self._line.close()
+    assert isinstance(engine, RedisEngine)
+    return BlockingVerbs(engine), True
 
 
 def _native(module: str, name: str, is_wanted: bool) -> Callable[..., Any]:

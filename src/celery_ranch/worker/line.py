@@ -1,18 +1,21 @@
-"""One connection to the store, registered with the worker's event loop."""
+"""A worker's own connections to the store: on the event loop, or blocking."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import ResponseError
 
 from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
 from celery_ranch.errors import StoreError
+from celery_ranch.scheduling.model import Outcome, Reaped
 
-__all__ = ["BlockingLine", "Call", "Line"]
+__all__ = ["BlockingVerbs", "Call", "Line"]
+
+T = TypeVar("T")
 
 #: How long a reply may take beyond what was asked for, in seconds.
 _REPLY_SECONDS = 10.0
@@ -133,31 +136,47 @@ class Line:
             self.send(calls)
 
 
-class BlockingLine:
-    """One connection of its own for a thread that may block; it reconnects.
+class BlockingVerbs:
+    """The verbs of a heartbeat, over one connection of their own; it reconnects.
 
     It takes no lock, so a native thread may use it beside green ones.
     """
 
     def __init__(self, engine: RedisEngine) -> None:
-        self.engine = engine
+        self._engine = engine
         self._connection: Any = None
 
-    def ask(self, request: Request[Any]) -> Any:
-        """Return what a request gives.
+    def heartbeat(self, worker: str) -> bool:
+        """As `Engine.heartbeat`."""
+        return self._ask(self._engine.request_heartbeat(worker))
 
-        Raises:
-            StoreError: The store refused.
-            redis.exceptions.RedisError, OSError: It cannot be reached.
-        """
+    def reap(self, limit: int) -> Reaped:
+        """As `Engine.reap`."""
+        return self._ask(self._engine.request_reap(limit))
+
+    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
+        """As `Engine.held`."""
+        return self._ask(self._engine.request_held(worker))
+
+    def settle(self, worker: str, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+        """As `Engine.settle`."""
+        return self._ask(self._engine.request_settle(worker, outcomes))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _ask(self, request: Request[T]) -> T:
         try:
             if self._connection is None:
-                self._connection = self.engine.connect()
+                self._connection = self._engine.connect()
                 self._connection.connect()
             try:
                 return request.parse(self._reply(request))
             except ScriptMissing:
-                for script in self.engine.requests_load():
+                for script in self._engine.requests_load():
                     script.parse(self._reply(script))
                 return request.parse(self._reply(request))
         except StoreError:
@@ -165,12 +184,6 @@ class BlockingLine:
         except Exception:
             self.close()
             raise
-
-    def close(self) -> None:
-        """Let go of the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
 
     def _reply(self, request: Request[Any]) -> Any:
         self._connection.send_command(*request.args)

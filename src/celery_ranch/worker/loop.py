@@ -7,13 +7,13 @@ from typing import Any
 
 from celery.utils.log import get_logger
 
-from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Leased, Outcome
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
-from celery_ranch.worker.links import DirectLink, Link, Listener, RedisLink
+from celery_ranch.worker.links import DirectLink, Link, Listener
 from celery_ranch.worker.signals import LoopSignal
 
 __all__ = ["LoopDriver"]
@@ -62,8 +62,7 @@ class LoopDriver:
         self._stale_timer: Any = None
         self._signal = LoopSignal(hub, self.tick)
         listener = Listener(self._on_leased, self._on_woken, self._on_lost, self._on_ready)
-        link_type = RedisLink if isinstance(engine, RedisEngine) else DirectLink
-        self._link: Link = link_type(hub, engine, worker, listener)
+        self._link = _open_link(hub, engine, worker, listener)
         self._check_timer = hub.call_repeatedly(1.0, self._check)
         # Runs when callbacks of a tick are done: one turn says all of it.
         hub.on_tick.add(self.tick)
@@ -164,3 +163,14 @@ class LoopDriver:
 
     def _on_ready(self) -> None:
         self._may_lease = True
+
+
+def _open_link(hub: Any, engine: Engine, worker: str, listener: Listener) -> Link:
+    if isinstance(engine, MemoryEngine):
+        return DirectLink(hub, engine, worker, listener)
+    # Imported here, because without a Redis store there need be no redis-py.
+    from celery_ranch.engines.redis import RedisEngine
+    from celery_ranch.worker.redis_link import RedisLink
+
+    assert isinstance(engine, RedisEngine)
+    return RedisLink(hub, engine, worker, listener)

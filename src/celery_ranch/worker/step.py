@@ -10,7 +10,6 @@ from celery.utils.log import get_logger
 
 from celery_ranch.config import SerializerType
 from celery_ranch.engines.memory import MemoryEngine
-from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.errors import StoreError
 from celery_ranch.ranch import Ranch
 from celery_ranch.worker.capacity import Capacity
@@ -171,9 +170,8 @@ class FairStep(bootsteps.StartStopStep):  # type: ignore[misc]
                 " processes cannot reach it: this worker will run no fair task."
                 " Configure a Redis store (the setting celery_ranch['url'])."
             )
-        if isinstance(engine, RedisEngine):
-            try:
-                for warning in engine.warnings():
-                    logger.warning(warning)
-            except StoreError as error:
-                logger.warning("Could not look at the store: %s", error)
+        try:
+            for warning in engine.warnings():
+                logger.warning(warning)
+        except StoreError as error:
+            logger.warning("Could not look at the store: %s", error)

@@ -1,0 +1,146 @@
+"""A link to Redis that does not block the worker's event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any
+
+from celery.utils.log import get_logger
+
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.scheduling.model import Leased, Outcome
+from celery_ranch.worker.line import Call, Line
+from celery_ranch.worker.links import Listener
+
+__all__ = ["RedisLink"]
+
+logger = get_logger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_BACKOFF_SECONDS = 10.0
+
+
+class RedisLink:
+    """A link over two connections: one for turns, one for wake-ups."""
+
+    def __init__(self, hub: Any, engine: RedisEngine, worker: str, listener: Listener) -> None:
+        self._hub = hub
+        self._engine = engine
+        self._worker = worker
+        self._listener = listener
+        self._turns: Line | None = None
+        self._wakes: Line | None = None
+        self._unconfirmed: list[Outcome] = []
+        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._next_try = 0.0
+        self._is_lost = False
+        self._is_closed = False
+        self._connect()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._turns is not None and self._turns.is_idle
+
+    @property
+    def is_listening(self) -> bool:
+        return self._wakes is not None and not self._wakes.is_idle
+
+    def turn(self, outcomes: list[Outcome], queues: Sequence[str], limit: int) -> None:
+        assert self._turns is not None
+        calls = []
+        if outcomes:
+            self._unconfirmed = outcomes
+            settle = self._engine.request_settle(self._worker, outcomes)
+            calls.append(Call(settle, self._on_settled))
+        if limit:
+            lease = self._engine.request_lease(self._worker, queues, limit)
+            calls.append(Call(lease, lambda leased: self._on_leased(leased, limit)))
+        self._turns.send(calls)
+
+    def listen(self, queues: Sequence[str], seconds: float) -> None:
+        if self._wakes is not None:
+            request = self._engine.request_wait(queues, seconds)
+            self._wakes.send([Call(request, self._on_woken)], seconds)
+
+    def wake(self, queues: Sequence[str]) -> None:
+        if self._turns is not None and self._turns.is_idle:
+            self._turns.send([Call(self._engine.request_wake(queues), lambda _: None)])
+
+    def stop_listening(self, queues: Sequence[str]) -> None:
+        wakes, self._wakes = self._wakes, None
+        if wakes is not None:
+            wakes.close()
+        if self._turns is not None and queues:
+            try:
+                self._turns.ask(self._engine.request_wake(queues))
+            except Exception as error:
+                self._on_broken(error)
+
+    def settle_now(self, outcomes: list[Outcome]) -> bool:
+        if self._turns is None:
+            return False
+        try:
+            self._turns.ask(self._engine.request_settle(self._worker, outcomes))
+        except Exception as error:
+            self._on_broken(error)
+            return False
+        return True
+
+    def check(self) -> None:
+        for line in (self._turns, self._wakes):
+            if line is not None and line.is_overdue:
+                self._on_broken(TimeoutError("the store does not answer"))
+        if self._turns is None and not self._is_closed and monotonic() >= self._next_try:
+            self._connect()
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._drop_lines()
+
+    def _connect(self) -> None:
+        try:
+            self._turns = Line(self._hub, self._engine, self._on_broken)
+            self._wakes = Line(self._hub, self._engine, self._on_broken)
+        except Exception as error:
+            self._on_broken(error)
+            return
+        if self._is_lost:
+            logger.warning("The store answers again; fair tasks are leased again")
+        self._is_lost = False
+        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._listener.on_ready()
+
+    def _on_broken(self, error: Exception) -> None:
+        self._drop_lines()
+        if self._is_closed:
+            return
+        if not self._is_lost:
+            logger.error(
+                "Lost the store (%s); what runs goes on, no fair task is leased until it is back",
+                error,
+            )
+        self._is_lost = True
+        self._next_try = monotonic() + self._backoff_seconds
+        self._hub.call_later(self._backoff_seconds, self.check)
+        self._backoff_seconds = min(self._backoff_seconds * 2, _LONGEST_BACKOFF_SECONDS)
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        self._listener.on_lost(unconfirmed)
+
+    def _drop_lines(self) -> None:
+        lines = (self._turns, self._wakes)
+        self._turns = self._wakes = None
+        for line in lines:
+            if line is not None:
+                line.close()
+
+    def _on_settled(self, stale: Sequence[Outcome]) -> None:
+        self._unconfirmed = []
+        for outcome in stale:
+            logger.info("Lease of %s had passed on: %s", outcome.entry_id, outcome.kind.value)
+
+    def _on_leased(self, leased: Leased, limit: int) -> None:
+        self._listener.on_leased(leased, limit)
+
+    def _on_woken(self, _: bool) -> None:
+        self._listener.on_woken()
