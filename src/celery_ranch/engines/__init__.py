@@ -1,0 +1,1 @@
+"""The engines: the rule kept in plain dicts, and in Redis for many workers."""
