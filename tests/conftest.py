@@ -1,0 +1,69 @@
+"""Fixtures for every test: servers that start when first asked for, and stop for sure."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import RabbitMQServer, RedisServer, make_certificates, unavailable
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The session's Redis. Leave it running, and use keys under `redis_prefix`."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of the session's Redis, over TCP."""
+    return redis_server.url
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """What the test's own keys begin with."""
+    return f"test-{secrets.token_hex(8)}:"
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of this test alone, to stop, kill and freeze; it keeps what it stored."""
+    with RedisServer(is_persistent=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that speaks TLS alone; `certificates.ca` is the file to trust."""
+    certificates = make_certificates(tmp_path_factory.mktemp("tls"))
+    server = RedisServer(certificates=certificates)
+    try:
+        try:
+            server.start()
+        except RuntimeError as refusal:
+            if "tls" not in str(refusal):
+                raise
+            unavailable("the redis-server here was built without TLS")
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url() -> Iterator[str]:
+    """The URL of the session's RabbitMQ; without one, skip, or fail under CI."""
+    with RabbitMQServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder with a path short enough for a unix socket in it."""
+    with tempfile.TemporaryDirectory(prefix="ranch-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
