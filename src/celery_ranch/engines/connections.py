@@ -1,0 +1,180 @@
+"""Connections to a Redis store: from a URL or a client, always the same kind.
+
+Every connection speaks RESP2 and bytes, repeats nothing by itself and listens
+to no notifications, whatever redis-py's defaults are in the installed version.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+from weakref import WeakSet
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError
+from redis.retry import Retry
+
+from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
+
+__all__ = ["Connections", "store_error"]
+
+RedisConnection: TypeAlias = Any
+"""A `redis.Connection` or one of its siblings; their common class has no public name."""
+
+#: What is taken over from a client's pool: where the server is and how it is
+#: spoken to, but nothing that is bound to the pool or the user's replies.
+_TAKEN_OVER = frozenset(
+    "host port path db username password credential_provider client_name"
+    " socket_timeout socket_connect_timeout socket_keepalive"
+    " socket_keepalive_options socket_type".split()
+)
+
+_SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
+
+
+def store_error(error: BaseException) -> StoreError:
+    """Return what an error of redis-py or of the system is to our callers."""
+    reason = str(error) or type(error).__name__
+    if isinstance(error, AuthenticationError):
+        return StoreError(reason)
+    if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+        return StoreUnavailableError(reason)
+    return StoreError(reason)
+
+
+class Connections:
+    """Makes connections to one store; usable from all threads, also after a fork.
+
+    Args:
+        store: A URL, or a `redis.Redis` whose address and credentials to use.
+        options: More arguments for redis-py's connection, such as
+            `ssl_ca_certs` or `socket_timeout` (seconds).
+
+    Raises:
+        ConfigurationError: The store is neither, or an option is unknown.
+    """
+
+    def __init__(self, store: Any, options: Mapping[str, Any]) -> None:
+        if isinstance(store, str):
+            self._class, found = _from_url(store)
+        elif isinstance(store, redis.Redis):
+            pool = store.connection_pool
+            self._class, found = pool.connection_class, dict(pool.connection_kwargs)
+            found = {k: v for k, v in found.items() if k in _TAKEN_OVER or k.startswith("ssl_")}
+        else:
+            raise ConfigurationError("url", store, f"{_SCHEMES} or a redis.Redis client")
+        known = _parameters(self._class)
+        for name in options:
+            if name not in known:
+                raise ConfigurationError(f"connection option {name}", options[name], "known names")
+        self._options = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
+        self._options |= {**found, **options, **_always(known)}
+        self.client = redis.Redis(connection_pool=self._pool())
+        self._waiting = threading.local()
+        self._lock = threading.Lock()
+        self._waiters: WeakSet[RedisConnection] = WeakSet()
+
+    def open(self) -> RedisConnection:
+        """Return a connection that nobody shares, not yet connected."""
+        return self._class(**self._options)
+
+    def run(self, command: tuple[Any, ...]) -> Any:
+        """Send a command, return its reply as it is.
+
+        Raises:
+            StoreError, StoreUnavailableError: But for an unknown script,
+                which is raised as redis-py does.
+        """
+        try:
+            return self.client.execute_command(*command)
+        except redis.exceptions.NoScriptError:
+            raise
+        except (RedisError, OSError) as error:
+            raise store_error(error) from error
+
+    def block(self, command: tuple[Any, ...], seconds: float) -> Any:
+        """Send a command that takes up to `seconds` to reply, on the thread's own connection.
+
+        Raises:
+            StoreError, StoreUnavailableError: As `run`.
+        """
+        connection = self._own()
+        try:
+            connection.connect()
+            connection.send_command(*command)
+            if not connection.can_read(timeout=seconds + float(self._options["socket_timeout"])):
+                raise redis.TimeoutError("no reply to a blocking command")
+            return connection.read_response()
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            raise store_error(error) from error
+        except BaseException:
+            connection.disconnect()
+            raise
+
+    def close(self) -> None:
+        """Disconnect; a later call connects again."""
+        self.client.connection_pool.disconnect()
+        with self._lock:
+            waiters = list(self._waiters)
+        for connection in waiters:
+            connection.disconnect()
+
+    def _pool(self) -> redis.ConnectionPool:
+        options = dict(self._options)
+        return redis.ConnectionPool(connection_class=self._class, **options)
+
+    def _own(self) -> RedisConnection:
+        if getattr(self._waiting, "pid", None) != os.getpid():
+            connection = self.open()
+            self._waiting.connection, self._waiting.pid = connection, os.getpid()
+            with self._lock:
+                self._waiters.add(connection)
+        return self._waiting.connection
+
+
+def _from_url(url: str) -> tuple[Any, dict[str, Any]]:
+    parts = urlsplit(url)
+    if parts.scheme == "redis+socket":  # as kombu writes it
+        query = parse_qs(parts.query)
+        database = query.get("virtual_host", query.get("db", ["0"]))[0]
+        if not database.isdecimal() or not parts.path:
+            raise ConfigurationError("url", url, "redis+socket:///path?virtual_host=NUMBER")
+        found = {"path": unquote(parts.path), "db": int(database)}
+        if parts.password:
+            found |= {"password": unquote(parts.password), "username": parts.username or None}
+        return redis.UnixDomainSocketConnection, found
+    try:
+        pool = redis.ConnectionPool.from_url(url)
+    except ValueError as error:
+        raise ConfigurationError("url", url, _SCHEMES) from error
+    return pool.connection_class, dict(pool.connection_kwargs)
+
+
+def _parameters(connection_class: Any) -> frozenset[str]:
+    return frozenset(
+        name
+        for parent in connection_class.__mro__
+        for name in inspect.signature(parent.__init__).parameters
+    )
+
+
+def _always(known: frozenset[str]) -> dict[str, Any]:
+    """Return what no store may change, as far as this redis-py has it."""
+    options = {
+        "decode_responses": False,
+        "health_check_interval": 0,
+        "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+        "retry_on_timeout": False,
+        "protocol": 2,
+    }
+    if "maint_notifications_config" in known:
+        from redis.maint_notifications import MaintNotificationsConfig
+
+        options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
+    return {name: value for name, value in options.items() if name in known}

@@ -1,0 +1,27 @@
+-- activation: let entries wait whose time has come.
+--
+-- NEEDS  places
+-- KEYS   none
+-- ARGV   none
+-- GIVES  activate(q, now, budget)  what is left of the budget, and the due time of the
+--                                  first that is still delayed, if there is one
+local function activate(q, now, budget)
+  if q.delayed == 0 then return budget, nil end
+  local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
+  while first[1] and tonumber(first[2]) <= now and budget > 0 do
+    local key = string.sub(first[1], 17)
+    local popped = redis.call('ZPOPMIN', delayed_of(q, key))
+    set_timer(q, key, popped)
+    local member = popped[1]
+    local sequence = tonumber(string.sub(member, 1, 16))
+    if string.sub(member, 17, 17) == 'n' then
+      q.sequence = q.sequence + 1
+      sequence = q.sequence
+    end
+    q.delayed = q.delayed - 1
+    add_ready(q, key, sequence, string.sub(member, 18))
+    budget = budget - 1
+    first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
+  end
+  return budget, first[1] and tonumber(first[2])
+end

@@ -1,0 +1,117 @@
+-- places: where an entry can be, and its ways from one place to another.
+--
+-- NEEDS  tree
+-- KEYS   none
+-- ARGV   none
+-- GIVES  header_of(value)      deliveries, expiry ('-': none), token, place, key, message at
+--        entry_of(...)         the value of an entry, from the same and the message
+--        add_ready(q, key, sequence, id)           it waits; the key enters if need be
+--        add_delayed(q, key, due, sequence, flag, id)  it waits for its time
+--        set_timer(q, key, old)                    old: the key's first delayed before
+--        first_delayed(q, key)                     {member, due} or {}
+--        bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
+--        release(q, lease, due)                    to the place of its number
+--        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
+--                                                  more, or to the dead letters
+local function header_of(value)
+  if not value then return nil end
+  local deliveries, expires, token, place, size, at =
+    string.match(value, '^(%d+) (%S+) (%S+) (%S+) (%d+) ()')
+  if not at then return nil end
+  local message_at = at + tonumber(size)
+  if message_at > #value + 1 then return nil end
+  return tonumber(deliveries), expires, token, place, string.sub(value, at, message_at - 1), message_at
+end
+
+local function entry_of(deliveries, expires, token, place, key, message)
+  return text(deliveries) .. ' ' .. expires .. ' ' .. token .. ' ' .. place .. ' '
+    .. text(#key) .. ' ' .. key .. message
+end
+
+local function add_ready(q, key, sequence, id)
+  local ready = ready_of(q, key)
+  redis.call('ZADD', ready, sequence, id)
+  q.waiting = q.waiting + 1
+  if redis.call('ZCARD', ready) == 1 then
+    local node = node_of(q, key)
+    if node.paused == '0' then enter(q, key, node) end
+  end
+end
+
+local function first_delayed(q, key)
+  return redis.call('ZRANGE', delayed_of(q, key), 0, 0, 'WITHSCORES')
+end
+
+local function set_timer(q, key, old)
+  local new = first_delayed(q, key)
+  if old[1] == new[1] then return end
+  if old[1] then redis.call('ZREM', q.timers, string.sub(old[1], 1, 16) .. key) end
+  if new[1] then redis.call('ZADD', q.timers, new[2], string.sub(new[1], 1, 16) .. key) end
+end
+
+local function add_delayed(q, key, due, sequence, flag, id)
+  local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
+  if not first[1] or due < tonumber(first[2]) then q.is_due_earlier = true end
+  local old = first_delayed(q, key)
+  redis.call('ZADD', delayed_of(q, key), due, padded(sequence) .. flag .. id)
+  set_timer(q, key, old)
+  q.delayed = q.delayed + 1
+  local node = node_of(q, key)
+  if node.is_new then node.is_changed = true end
+end
+
+local function bury(q, id, key, deliveries, reason, now, limit)
+  local value = redis.call('HGET', q.entries, id)
+  local _, expires, token, _, _, message_at = header_of(value)
+  local message = message_at and string.sub(value, message_at) or value or ''
+  local entry = entry_of(deliveries, expires or '-', token or '-', '-', key, message)
+  redis.call('HSET', q.entries, id, entry)
+  q.deaths = q.deaths + 1
+  redis.call('ZADD', q.dead, q.deaths, id)
+  redis.call('HSET', q.reasons, id, text(now) .. ' ' .. reason)
+  local excess = redis.call('ZCARD', q.dead) - limit
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', q.dead, math.min(excess, 100))
+    for i = 1, #oldest, 2 do
+      redis.call('HDEL', q.entries, oldest[i])
+      redis.call('HDEL', q.reasons, oldest[i])
+    end
+  end
+end
+
+local function put_back(q, lease, due)
+  q.is_given_back = true
+  if due then
+    add_delayed(q, lease.key, due, lease.sequence, 'k', lease.id)
+  else
+    add_ready(q, lease.key, lease.sequence, lease.id)
+  end
+end
+
+-- An entry that cannot be read stays as it is: leasing it again buries it.
+local function rewrite(q, lease, more_deliveries, due)
+  local value = redis.call('HGET', q.entries, lease.id)
+  local deliveries, expires, token, _, key, message_at = header_of(value)
+  if not deliveries then return end
+  local place = due and padded(lease.sequence) .. 'k' or '-'
+  redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
+    expires, token, place, key, string.sub(value, message_at)))
+end
+
+local function release(q, lease, due)
+  if due then rewrite(q, lease, 0, due) end
+  put_back(q, lease, due)
+end
+
+local function requeue(q, lease, has_delay, now, most, limit)
+  local deliveries = (header_of(redis.call('HGET', q.entries, lease.id)) or 0) + 1
+  if deliveries > most then
+    bury(q, lease.id, lease.key, deliveries, 'too many deliveries', now, limit)
+    return 'dead'
+  end
+  local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
+  local due = has_delay and now + delay or nil
+  rewrite(q, lease, 1, due)
+  put_back(q, lease, due)
+  return 'requeued'
+end

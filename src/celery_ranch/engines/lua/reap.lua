@@ -1,0 +1,72 @@
+-- reap: take back what workers held that stopped beating.
+--
+-- NEEDS  leases, sweeping
+-- KEYS   queues     zset  names of the queues that ever held an entry
+--        reaping    hash  last: when reaping ran last; until: it holds back
+-- ARGV   now        num   microseconds; negative: the server's clock
+--        tag_limit  num   virtual time at which tags are shifted down
+--        lease_us   num   how long a worker is trusted, microseconds
+--        dead_limit num   how many dead letters a queue keeps
+--        deliveries num   how many an entry may have
+--        idle_us    num   how long an idle key is remembered, microseconds
+--        limit      num   how many entries to take; how many keys of a queue to look at
+-- GIVES  reaped released requeued freed dead more   counts; more: 1 if leases are left
+now = time_of(now)
+make_room(queues)
+
+local last, hold = unpack(redis.call('HMGET', reaping, 'last', 'until'))
+if not last or (now - tonumber(last)) * 3 > lease_us then
+  hold = now + lease_us
+  redis.call('HSET', reaping, 'until', text(hold))
+end
+redis.call('HSET', reaping, 'last', text(now))
+local is_held_back = hold and now < tonumber(hold)
+
+local counts = {released = 0, requeued = 0, freed = 0, dead = 0}
+
+local function take_back(q, lease)
+  free(q, lease)
+  if lease.state == 'acknowledged' then return 'freed' end
+  if lease.state == 'leased' then
+    release(q, lease, nil)
+    return 'released'
+  end
+  return requeue(q, lease, false, now, deliveries, dead_limit)
+end
+
+-- Up to `limit` leases of one dead worker; whether it has no more.
+local function reap_worker(q, name)
+  local held = held_of(q, name)
+  local found = redis.call('HSCAN', held, '0', 'COUNT', limit)[2]
+  local leases = {}
+  for i = 1, #found, 2 do leases[#leases + 1] = lease_of(found[i], found[i + 1]) end
+  table.sort(leases, function(a, b) return tonumber(a.number) < tonumber(b.number) end)
+  for i = 1, math.min(limit, #leases) do
+    local word = take_back(q, leases[i])
+    counts[word] = counts[word] + 1
+    redis.call('HDEL', held, leases[i].number)
+    limit = limit - 1
+  end
+  return redis.call('EXISTS', held) == 0
+end
+
+local most_keys, more = limit, 0
+for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
+  local q = open(base_of(queues, name))
+  local before = limit
+  while not is_held_back do
+    local dead = redis.call('ZRANGEBYSCORE', q.workers, '-inf', now, 'LIMIT', 0, 1)[1]
+    if not dead then break end
+    if reap_worker(q, dead) then
+      redis.call('ZREM', q.workers, dead)
+    elseif limit == 0 then
+      more = 1
+      break
+    end
+  end
+  if limit < before then settle_epoch(q) end
+  sweep(q, now, idle_us, most_keys)
+  save(q)
+  if q.is_given_back then wake(q) end
+end
+return {'reaped', counts.released, counts.requeued, counts.freed, counts.dead, more}

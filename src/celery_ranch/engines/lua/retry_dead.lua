@@ -1,0 +1,22 @@
+-- retry_dead: put a dead letter back as if just stored.
+--
+-- NEEDS  places
+-- KEYS   base       str   what the queue's keys begin with
+-- ARGV   tag_limit  num   virtual time at which tags are shifted down
+--        entry_id   str
+-- GIVES  retried          it waits, with a new number and no deliveries
+--        elsewhere        it is no dead letter; nothing changed
+make_room(base)
+local q = open(base)
+if redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end
+
+redis.call('HDEL', q.reasons, entry_id)
+local value = redis.call('HGET', q.entries, entry_id)
+local _, expires, token, _, key, message_at = header_of(value)
+redis.call('HSET', q.entries, entry_id,
+  entry_of(0, expires, token, '-', key, string.sub(value, message_at)))
+q.sequence = q.sequence + 1
+add_ready(q, key, q.sequence, entry_id)
+save(q)
+wake(q)
+return {'retried'}

@@ -1,0 +1,394 @@
+"""The engine for many workers: every verb one Lua script on one Redis.
+
+Each verb that a worker may want to call without blocking has a twin,
+`request_…`, which gives the command to send and what its reply means. The verb
+itself sends that and waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from redis.exceptions import NoScriptError
+
+from celery_ranch.engines import wire
+from celery_ranch.engines.connections import Connections
+from celery_ranch.engines.scripts import Argument, load_script
+from celery_ranch.engines.wire import Request, ScriptMissing
+from celery_ranch.errors import BatchTooLargeError, ConfigurationError, StoreError
+from celery_ranch.scheduling.model import (
+    ACTIVATION_BUDGET,
+    MAX_BATCH,
+    TAG_LIMIT,
+    DeadLetter,
+    EngineSettings,
+    Enqueued,
+    Entry,
+    KeyPath,
+    KeySnapshot,
+    Leased,
+    Outcome,
+    QueueSnapshot,
+    Reaped,
+    valid_share,
+)
+
+__all__ = ["VERBS", "RedisEngine", "Request", "ScriptMissing", "ServerFacts"]
+
+T = TypeVar("T")
+
+#: Every script, in the order of the engine's contract.
+VERBS = (
+    "enqueue",
+    "lease",
+    "settle",
+    "heartbeat",
+    "held",
+    "reap",
+    "wake",
+    "set_share",
+    "pause",
+    "resume",
+    "cancel",
+    "dead_letters",
+    "retry_dead",
+    "delete_dead",
+    "snapshot",
+    "keys",
+    "pending",
+)
+
+_OLDEST_VERSION = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a store's server says about itself."""
+
+    version: tuple[int, ...]
+    maxmemory_policy: str
+    """Empty if the server does not tell."""
+
+
+class RedisEngine:
+    """Keeps entries in Redis 6.2 or newer, or Valkey 7.2 or newer.
+
+    Threads may share it, and forked children use connections of their own.
+    Nothing is sent before the first verb.
+
+    Args:
+        store: A redis://, rediss://, unix:// or redis+socket:// URL, or a
+            `redis.Redis` whose server to use.
+        prefix: What the names of all Redis keys begin with.
+        settings: What every engine is told.
+        tag_limit: Virtual time at which tags are shifted down, at least 2^30;
+            tests make it small.
+        connection_kwargs: More arguments for redis-py's connection.
+
+    Raises:
+        ConfigurationError: The store or an argument for it cannot be used.
+    """
+
+    def __init__(
+        self,
+        store: Any,
+        prefix: str = "celery_ranch:",
+        settings: EngineSettings | None = None,
+        tag_limit: int = TAG_LIMIT,
+        connection_kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.settings = settings or EngineSettings()
+        self.prefix = prefix
+        self._connections = Connections(store, connection_kwargs or {})
+        self._known: dict[str, Argument] = {
+            "queues": f"{prefix}queues",
+            "turn": f"{prefix}turn",
+            "reaping": f"{prefix}reaping",
+            "tag_limit": tag_limit,
+            "lease_us": self.settings.lease_us,
+            "dead_limit": self.settings.dead_letter_limit,
+            "deliveries": self.settings.max_deliveries,
+            "idle_us": self.settings.idle_key_us,
+            "budget": ACTIVATION_BUDGET,
+        }
+
+    # -- data ---------------------------------------------------------------
+
+    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+        """As `Engine.enqueue`."""
+        if len(entries) > MAX_BATCH:
+            raise BatchTooLargeError(len(entries), MAX_BATCH)
+        if not entries:
+            return Enqueued(0)
+        places, bases = self._places(entry.queue for entry in entries)
+        arguments: list[Argument] = []
+        for entry in entries:
+            arguments += wire.entry_arguments(places[entry.queue], entry)
+        command = load_script("enqueue").command(self._named(now_us), bases, arguments)
+        return self._run(Request("enqueue", command, wire.read_enqueued))
+
+    def lease(
+        self, worker: str, queues: Sequence[str], limit: int, *, now_us: int | None = None
+    ) -> Leased:
+        """As `Engine.lease`."""
+        if not queues:
+            return Leased((), False, None)
+        return self._run(self.request_lease(worker, queues, limit, now_us))
+
+    def request_lease(
+        self, worker: str, queues: Sequence[str], limit: int, now_us: int | None = None
+    ) -> Request[Leased]:
+        """Return the request of `lease`; there must be at least one queue."""
+        named = self._named(now_us, worker=worker, limit=limit)
+        places, bases = self._places(queues)
+        names = list(places)
+        command = load_script("lease").command(named, bases)
+        return Request("lease", command, lambda reply: wire.read_leased(reply, names))
+
+    def settle(
+        self, worker: str, outcomes: Sequence[Outcome], *, now_us: int | None = None
+    ) -> tuple[Outcome, ...]:
+        """As `Engine.settle`."""
+        if not outcomes:
+            return ()
+        return self._run(self.request_settle(worker, outcomes, now_us))
+
+    def request_settle(
+        self, worker: str, outcomes: Sequence[Outcome], now_us: int | None = None
+    ) -> Request[tuple[Outcome, ...]]:
+        """Return the request of `settle`; there must be at least one outcome."""
+        named = self._named(now_us, worker=worker)
+        places, bases = self._places(outcome.queue for outcome in outcomes)
+        arguments: list[Argument] = []
+        for outcome in outcomes:
+            arguments += wire.outcome_arguments(places[outcome.queue], outcome)
+        command = load_script("settle").command(named, bases, arguments)
+        return Request("settle", command, lambda reply: wire.read_stale(reply, outcomes))
+
+    def heartbeat(self, worker: str, *, now_us: int | None = None) -> bool:
+        """As `Engine.heartbeat`."""
+        return self._run(self.request_heartbeat(worker, now_us))
+
+    def request_heartbeat(self, worker: str, now_us: int | None = None) -> Request[bool]:
+        """Return the request of `heartbeat`."""
+        command = load_script("heartbeat").command(self._named(now_us, worker=worker))
+        return Request("heartbeat", command, _says("kept"))
+
+    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
+        """As `Engine.held`."""
+        return self._run(self.request_held(worker))
+
+    def request_held(self, worker: str) -> Request[frozenset[tuple[str, str, int]]]:
+        """Return the request of `held`."""
+        command = load_script("held").command(self._named(None, worker=worker))
+        return Request("held", command, wire.read_held)
+
+    def reap(self, limit: int, *, now_us: int | None = None) -> Reaped:
+        """As `Engine.reap`."""
+        return self._run(self.request_reap(limit, now_us))
+
+    def request_reap(self, limit: int, now_us: int | None = None) -> Request[Reaped]:
+        """Return the request of `reap`."""
+        command = load_script("reap").command(self._named(now_us, limit=limit))
+        return Request("reap", command, wire.read_reaped)
+
+    def wait(self, queues: Sequence[str], seconds: float) -> bool:
+        """As `Engine.wait`; on a connection of the calling thread's own."""
+        if not queues:
+            return False
+        request = self.request_wait(queues, seconds)
+        return request.parse(self._connections.block(request.args, seconds))
+
+    def request_wait(self, queues: Sequence[str], seconds: float) -> Request[bool]:
+        """Return the request of `wait`, which takes up to `seconds` to reply."""
+        wakes = [f"{base}wake" for base in self._places(queues)[1]]
+        # To Redis 0 is for ever, and so is whatever rounds to 0 milliseconds.
+        timeout = f"{max(seconds, 0.001):.3f}"
+        return Request("wait", ("BLPOP", *wakes, timeout), lambda reply: reply is not None)
+
+    def wake(self, queues: Sequence[str]) -> None:
+        """As `Engine.wake`."""
+        if queues:
+            self._run(self.request_wake(queues))
+
+    def request_wake(self, queues: Sequence[str]) -> Request[None]:
+        """Return the request of `wake`; there must be at least one queue."""
+        command = load_script("wake").command(self._named(None), self._places(queues)[1])
+        return Request("wake", command, lambda _: None)
+
+    # -- control ------------------------------------------------------------
+
+    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
+        """As `Engine.set_share`."""
+        text = repr(valid_share(share)).removesuffix(".0")
+        self._run(self._on_queue("set_share", queue, _word, key=wire.key_text(key), share=text))
+
+    def pause(self, queue: str, key: KeyPath) -> None:
+        """As `Engine.pause`."""
+        self._run(self._on_queue("pause", queue, _word, key=wire.key_text(key)))
+
+    def resume(self, queue: str, key: KeyPath) -> None:
+        """As `Engine.resume`."""
+        self._run(self._on_queue("resume", queue, _word, key=wire.key_text(key)))
+
+    def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
+        """As `Engine.cancel`."""
+        return self._run(
+            self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=entry_id)
+        )
+
+    def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
+        """As `Engine.dead_letters`."""
+        slice_ = {"offset": offset, "limit": limit}
+        return self._run(
+            self._on_queue(
+                "dead_letters", queue, lambda reply: wire.read_dead_letters(reply, queue), **slice_
+            )
+        )
+
+    def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
+        """As `Engine.retry_dead`."""
+        request = self._on_queue("retry_dead", queue, _says("retried"), now_us, entry_id=entry_id)
+        return self._run(request)
+
+    def delete_dead(self, queue: str, entry_id: str) -> bool:
+        """As `Engine.delete_dead`."""
+        return self._run(self._on_queue("delete_dead", queue, _says("deleted"), entry_id=entry_id))
+
+    # -- look ---------------------------------------------------------------
+
+    def queues(self) -> frozenset[str]:
+        """As `Engine.queues`."""
+        names = self._connections.run(("ZRANGE", self._known["queues"], 0, -1))
+        return frozenset(str(name, "utf-8") for name in names)
+
+    def snapshot(self, queue: str, *, now_us: int | None = None) -> QueueSnapshot:
+        """As `Engine.snapshot`."""
+        return self._run(
+            self._on_queue(
+                "snapshot", queue, lambda reply: wire.read_snapshot(reply, queue), now_us
+            )
+        )
+
+    def keys(
+        self, queue: str, cursor: int = 0, count: int = 1_000
+    ) -> tuple[int, tuple[KeySnapshot, ...]]:
+        """As `Engine.keys`."""
+        count = max(1, min(count, 1_000))
+        return self._run(self._on_queue("keys", queue, wire.read_keys, cursor=cursor, limit=count))
+
+    def pending(
+        self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
+    ) -> tuple[tuple[str, bytes], ...]:
+        """As `Engine.pending`."""
+        named = {"key": wire.key_text(key), "offset": offset, "limit": limit}
+        return self._run(self._on_queue("pending", queue, wire.read_pending, **named))
+
+    # -- the store ----------------------------------------------------------
+
+    def connect(self) -> Any:
+        """Return a redis-py connection of the caller's own, not yet connected.
+
+        It speaks RESP2 and bytes; requests may be sent on it as they are.
+        """
+        return self._connections.open()
+
+    def load_scripts(self) -> None:
+        """Load every script, for whoever met `ScriptMissing`.
+
+        Raises:
+            StoreError, StoreUnavailableError: The store refused or is away.
+        """
+        for request in self.requests_load():
+            self._connections.run(request.args)
+
+    def requests_load(self) -> Iterator[Request[None]]:
+        """Yield the requests that load every script."""
+        for verb in VERBS:
+            command = ("SCRIPT", "LOAD", load_script(verb).source)
+            yield Request(verb, command, lambda _: None)
+
+    def check_server(self) -> ServerFacts:
+        """Return what the server says about itself.
+
+        Raises:
+            ConfigurationError: It is older than Redis 6.2.
+            StoreError, StoreUnavailableError: It refused or is away.
+        """
+        facts = self._connections.run(("INFO", "server"))
+        facts = {**_facts(facts), **_facts(self._connections.run(("INFO", "memory")))}
+        version = str(facts.get("redis_version", "0"))
+        numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+        if numbers < _OLDEST_VERSION:
+            raise ConfigurationError(
+                "url", f"a Redis {version}", "Redis 6.2 or Valkey 7.2 or newer"
+            )
+        return ServerFacts(numbers, str(facts.get("maxmemory_policy", "")))
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return what about this server endangers entries, a sentence each.
+
+        Raises:
+            ConfigurationError, StoreError: As `check_server`.
+        """
+        policy = self.check_server().maxmemory_policy
+        if policy in ("", "noeviction"):
+            return ()
+        return (
+            f"The store's Redis may evict entries when its memory is full"
+            f" (maxmemory-policy is {policy}): set it to noeviction.",
+        )
+
+    def close(self) -> None:
+        """As `Engine.close`."""
+        self._connections.close()
+
+    # -- within -------------------------------------------------------------
+
+    def _base(self, queue: str) -> str:
+        return f"{self.prefix}{{{queue}}}:"
+
+    def _places(self, queues: Iterable[str]) -> tuple[dict[str, int], list[str]]:
+        """Return each queue's place, from 1, and the queues' bases in that order."""
+        places: dict[str, int] = {}
+        for queue in queues:
+            places.setdefault(queue, len(places) + 1)
+        return places, [self._base(queue) for queue in places]
+
+    def _named(self, now_us: int | None, **named: Argument) -> dict[str, Argument]:
+        return {**self._known, "now": -1 if now_us is None else now_us, **named}
+
+    def _on_queue(
+        self, verb: str, queue: str, read: Any, now_us: int | None = None, **named: Argument
+    ) -> Request[Any]:
+        script = load_script(verb)
+        command = script.command(self._named(now_us, base=self._base(queue), **named))
+        return Request(verb, command, read)
+
+    def _run(self, request: Request[T]) -> T:
+        try:
+            return request.parse(self._connections.run(request.args))
+        except NoScriptError:
+            source = load_script(request.verb).source
+            self._connections.run(("SCRIPT", "LOAD", source))
+        try:
+            return request.parse(self._connections.run(request.args))
+        except NoScriptError as error:
+            raise StoreError(str(error)) from error
+
+
+def _word(reply: Any) -> str:
+    return wire.read_word(reply)
+
+
+def _says(word: str) -> Any:
+    return lambda reply: wire.read_word(reply) == word
+
+
+def _facts(info: Any) -> dict[str, Any]:
+    if isinstance(info, Mapping):  # redis-py has parsed it
+        return dict(info)
+    lines = (line.split(":", 1) for line in str(info, "utf-8").splitlines() if ":" in line)
+    return {name: value for name, value in lines}

@@ -1,0 +1,232 @@
+"""Entries and outcomes as script arguments, script replies as what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from redis.exceptions import NoScriptError
+
+from celery_ranch.engines.connections import store_error
+from celery_ranch.engines.scripts import Argument
+from celery_ranch.errors import RanchError
+from celery_ranch.scheduling.model import (
+    DeadLetter,
+    Enqueued,
+    Entry,
+    KeyPath,
+    KeySnapshot,
+    Lease,
+    Leased,
+    Outcome,
+    QueueSnapshot,
+    Reaped,
+    key_path,
+)
+
+__all__ = ["Request", "ScriptMissing"]
+
+T = TypeVar("T")
+
+#: Times beyond this (about 142 years from 1970, or from now) are taken as this.
+_LATEST_US = 2**52
+
+
+class ScriptMissing(RanchError):
+    """The server does not know the script (it restarted); load it and repeat."""
+
+    def __init__(self, verb: str) -> None:
+        super().__init__(verb)
+        self.verb = verb
+
+    def __str__(self) -> str:
+        return f"the store has no script {self.verb!r} loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """One command, and what its reply means; whoever sends it may do so anyhow."""
+
+    verb: str
+    args: tuple[Argument, ...]
+    """The whole command, for redis-py's packer."""
+    read: Callable[[Any], T]
+    """What a reply that is no error means."""
+
+    def parse(self, reply: Any) -> T:
+        """Return what a raw RESP2 reply means; an exception counts as a reply.
+
+        Raises:
+            ScriptMissing: The script must be loaded first.
+            StoreError, StoreUnavailableError: The reply is another error.
+        """
+        if isinstance(reply, NoScriptError):
+            raise ScriptMissing(self.verb) from reply
+        if isinstance(reply, Exception):
+            raise store_error(reply) from reply
+        return self.read(reply)
+
+
+def key_text(key: KeyPath) -> str:
+    """Return a key as the store writes it.
+
+    Raises:
+        InvalidKeyError: It is no key, or has more than one part.
+    """
+    return key_path(key)[0]
+
+
+def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
+    """Return the seven arguments that store an entry."""
+    return (
+        place,
+        entry.entry_id,
+        key_text(entry.key),
+        _token(entry.publish_token),
+        _moment(entry.due_at_us, entry.due_in_us),
+        _moment(entry.expires_at_us, entry.expires_in_us),
+        entry.message,
+    )
+
+
+def _token(token: str) -> str:
+    return token if token.isalnum() or token == "-" else quote(token, safe="") or "%"
+
+
+def _moment(at_us: int | None, in_us: int | None) -> str:
+    if at_us is not None:
+        return f"@{max(-_LATEST_US, min(at_us, _LATEST_US))}"
+    if in_us is not None:
+        return f"+{max(-_LATEST_US, min(in_us, _LATEST_US))}"
+    return "-"
+
+
+def outcome_arguments(place: int, outcome: Outcome) -> tuple[Argument, ...]:
+    """Return the six arguments that report a lease."""
+    return (
+        place,
+        outcome.kind.value,
+        outcome.entry_id,
+        outcome.number,
+        min(outcome.due_in_us, _LATEST_US),
+        outcome.reason,
+    )
+
+
+def read_word(reply: Any) -> str:
+    """Return the word a reply begins with."""
+    return str(reply[0], "ascii")
+
+
+def read_enqueued(reply: Any) -> Enqueued:
+    if reply[0] == b"taken":
+        return Enqueued(stored=0, taken=_texts(reply[1:]))
+    return Enqueued(stored=reply[1], known=_texts(reply[2:]))
+
+
+def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
+    leases = []
+    for at in range(3, len(reply), 4):
+        place, entry_id, number, value = reply[at : at + 4]
+        deliveries, key, message = split_entry(value)
+        leases.append(
+            Lease(
+                entry_id=str(entry_id, "utf-8"),
+                key=key,
+                queue=queues[place - 1],
+                number=abs(number),
+                deliveries=deliveries,
+                message=message,
+                is_expired=number < 0,
+            )
+        )
+    return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
+
+
+def split_entry(value: bytes) -> tuple[int, KeyPath, bytes]:
+    """Return deliveries, key and message of an entry's value."""
+    deliveries, _, _, _, size, rest = value.split(b" ", 5)
+    end = int(size)
+    return int(deliveries), (str(rest[:end], "utf-8"),), rest[end:]
+
+
+def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+    return tuple(outcomes[place - 1] for place in reply[1:])
+
+
+def read_held(reply: Any) -> frozenset[tuple[str, str, int]]:
+    rows = (reply[at : at + 3] for at in range(1, len(reply), 3))
+    return frozenset(
+        (str(queue, "utf-8"), str(entry_id, "utf-8"), int(number))
+        for queue, entry_id, number in rows
+    )
+
+
+def read_reaped(reply: Any) -> Reaped:
+    released, requeued, freed, dead, more = reply[1:]
+    return Reaped(released, requeued, freed, dead, bool(more))
+
+
+def read_cancelled(reply: Any) -> bytes | None:
+    return split_entry(reply[1])[2] if reply[0] == b"cancelled" else None
+
+
+def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
+    letters = []
+    for at in range(1, len(reply), 3):
+        entry_id, value, why = reply[at : at + 3]
+        deliveries, key, message = split_entry(value)
+        died_at_us, reason = why.split(b" ", 1)
+        letters.append(
+            DeadLetter(
+                entry_id=str(entry_id, "utf-8"),
+                key=key,
+                queue=queue,
+                message=message,
+                deliveries=deliveries,
+                reason=str(reason, "utf-8"),
+                died_at_us=int(died_at_us),
+            )
+        )
+    return tuple(letters)
+
+
+def read_snapshot(reply: Any, queue: str) -> QueueSnapshot:
+    waiting, delayed, leased, dead, workers, next_due = reply[1:]
+    return QueueSnapshot(
+        queue=queue,
+        waiting=waiting,
+        delayed=delayed,
+        leased=leased,
+        dead=dead,
+        workers=workers,
+        next_due_in_us=None if next_due < 0 else next_due,
+    )
+
+
+def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
+    keys = []
+    for at in range(2, len(reply), 6):
+        key, waiting, delayed, share, is_paused, leased_at = reply[at : at + 6]
+        keys.append(
+            KeySnapshot(
+                key=(str(key, "utf-8"),),
+                waiting=waiting,
+                delayed=delayed,
+                share=float(share),
+                is_paused=bool(is_paused),
+                last_leased_at_us=leased_at or None,
+            )
+        )
+    return int(reply[1]), tuple(keys)
+
+
+def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
+    pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
+    return tuple((str(entry_id, "utf-8"), split_entry(value)[2]) for entry_id, value in pairs)
+
+
+def _texts(items: Sequence[bytes]) -> tuple[str, ...]:
+    return tuple(str(item, "utf-8") for item in items)
