@@ -172,6 +172,7 @@ def open_embedded(path: str | os.PathLike[str]) -> EmbeddedRedis:
             keeper_fd = _open_lock(folder / "keeper.lock")
             try:
                 if _can_lock(keeper_fd, fcntl.LOCK_EX):
+                    _retire(socket_path)
                     _start_keeper(folder, socket_path, keeper_fd)
             finally:
                 os.close(keeper_fd)
@@ -280,11 +281,29 @@ def _wait_for_keeper(folder: Path) -> None:
     (folder / "keeper.pid").unlink(missing_ok=True)
 
 
+def _retire(socket_path: str) -> None:
+    """Stop the server that answers at a socket, if one does, and wait for it.
+
+    It is one whose keeper was killed; it would otherwise write to the same
+    files as its successor.
+    """
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(START_SECONDS)
+        try:
+            connection.connect(socket_path)
+            connection.sendall(b"SHUTDOWN\r\n")
+            while connection.recv(4096):
+                pass
+        except OSError:
+            # Nobody listens, or the server went while it was being asked to.
+            return
+
+
 def _start_keeper(folder: Path, socket_path: str, keeper_fd: int) -> None:
     """Start the folder's keeper, and hand it the lock that says that it lives."""
     command = [
         *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
-        *(str(folder), socket_path),
+        str(folder),
         *_server_command(find_server(), folder, socket_path),
     ]
     log = str(folder / "redis.log")

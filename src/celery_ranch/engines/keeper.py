@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 
-__all__ = ["KEEPER_FD", "USERS_FILE", "keep", "retire"]
+__all__ = ["KEEPER_FD", "USERS_FILE", "keep"]
 
 #: Where the keeper finds the descriptor of the lock it inherits.
 KEEPER_FD = 3
@@ -30,24 +29,6 @@ USERS_FILE = "users.lock"
 
 STOP_SECONDS = 10.0
 SOUND_SECONDS = 1.0
-
-
-def retire(socket_path: str) -> None:
-    """Stop the server that answers at a socket, if one does, and wait for it.
-
-    It is one whose keeper was killed; it would otherwise write to the same
-    files as its successor.
-    """
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(STOP_SECONDS)
-        try:
-            connection.connect(socket_path)
-            connection.sendall(b"SHUTDOWN\r\n")
-            while connection.recv(4096):
-                pass
-        except OSError:
-            # Nobody listens, or the server went while it was being asked to.
-            return
 
 
 class _Watch:
@@ -83,13 +64,12 @@ class _Watch:
             server.kill()
 
 
-def keep(folder: str, socket_path: str, command: list[str]) -> int:
+def keep(folder: str, command: list[str]) -> int:
     """Run the server until its last user is gone; return its exit status.
 
     A server that ends by itself is started again, unless it ended within a
     second: then it would do so again.
     """
-    retire(socket_path)
     watch = _Watch(folder)
     while True:
         started_at = time.monotonic()
@@ -106,7 +86,7 @@ if __name__ == "__main__":
     # A descriptor inherited by accident would hold somebody's pipe open.
     os.closerange(KEEPER_FD + 1, 1024)
     os.set_inheritable(KEEPER_FD, False)
-    exit_status = keep(sys.argv[1], sys.argv[2], sys.argv[3:])
+    exit_status = keep(sys.argv[1], sys.argv[2:])
     # First no keeper, then no users: whoever waited for the users sees both.
     os.close(KEEPER_FD)
     os._exit(exit_status & 0xFF)
