@@ -1,0 +1,348 @@
+"""The reference engine: the rule and its promises in this process's memory.
+
+What it does is written up in ``docs/explanation/engine.md``. It is meant to be
+read: where another engine differs, this one is right.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+from celery_ranch.engines.memory_queue import MemoryQueue, TakenBack
+from celery_ranch.errors import BatchTooLargeError
+from celery_ranch.scheduling.model import (
+    ACTIVATION_BUDGET,
+    MAX_BATCH,
+    TAG_LIMIT,
+    DeadLetter,
+    EngineSettings,
+    Enqueued,
+    Entry,
+    KeyPath,
+    KeySnapshot,
+    Lease,
+    Leased,
+    Outcome,
+    OutcomeKind,
+    QueueSnapshot,
+    Reaped,
+    valid_share,
+)
+
+__all__ = ["MemoryEngine"]
+
+_GIVING_BACK = frozenset({OutcomeKind.RELEASED, OutcomeKind.REQUEUED})
+_DEFAULT_SETTINGS = EngineSettings()
+
+
+class MemoryEngine:
+    """An engine for one process; keeps every promise of `Engine` but outlives nothing.
+
+    Safe for threads, and for greenlets when gevent or eventlet has patched
+    `threading` before the engine is made.
+
+    Args:
+        settings: Lease time and limits. Default ``EngineSettings()``.
+        tag_limit: Where virtual time starts again from 0. Default 2^52; a
+            smaller one is for tests.
+
+    Example:
+        >>> engine = MemoryEngine()
+        >>> engine.enqueue([Entry("1", ("acme",), "celery", b"a"),
+        ...                 Entry("2", ("acme",), "celery", b"b"),
+        ...                 Entry("3", ("bolt",), "celery", b"c")]).stored
+        3
+        >>> [lease.entry_id for lease in engine.lease("worker", ["celery"], 3).leases]
+        ['1', '3', '2']
+    """
+
+    def __init__(
+        self, settings: EngineSettings = _DEFAULT_SETTINGS, tag_limit: int = TAG_LIMIT
+    ) -> None:
+        self._settings = settings
+        self._tag_limit = tag_limit
+        self._changed = threading.Condition()
+        self._queues: dict[str, MemoryQueue] = {}
+        self._tokens: set[str] = set()
+        self._turn = 0
+        self._clock_us = 0
+        self._last_reaped_at_us: int | None = None
+        self._holds_back_until_us = 0
+
+    # -- data --------------------------------------------------------------------
+
+    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+        if len(entries) > MAX_BATCH:
+            raise BatchTooLargeError(len(entries), MAX_BATCH)
+        with self._changed:
+            now_us = self._now_us(now_us)
+            known: list[str] = []
+            taken: list[str] = []
+            new: dict[tuple[str, str], Entry] = {}
+            for entry in entries:
+                token = self._token_of(entry, new)
+                if token is None:
+                    new[entry.queue, entry.entry_id] = entry
+                elif token == entry.publish_token:
+                    known.append(entry.entry_id)
+                else:
+                    taken.append(entry.entry_id)
+            if taken:
+                return Enqueued(stored=0, taken=tuple(taken))
+            self._store(new.values(), now_us)
+            return Enqueued(stored=len(new), known=tuple(known))
+
+    def lease(
+        self, worker: str, queues: Sequence[str], limit: int, *, now_us: int | None = None
+    ) -> Leased:
+        with self._changed:
+            now_us = self._now_us(now_us)
+            served = self._that_held_entries(queues)
+            budget = ACTIVATION_BUDGET
+            for queue in served:
+                queue.register(worker, now_us)
+                budget -= queue.activate(budget, now_us)
+            leases, budget, is_stopped = self._hand_over(worker, served, limit, budget, now_us)
+            for queue in served:
+                queue.end_lease_call()
+                self._leave_token(queue, queue.next_due_at_us())
+            due_at_us = _earliest_due_at_us(served)
+            has_due = due_at_us is not None and due_at_us <= now_us
+            return Leased(
+                leases=tuple(leases),
+                has_more=is_stopped or (has_due and not budget),
+                next_due_in_us=None if due_at_us is None else max(0, due_at_us - now_us),
+            )
+
+    def settle(
+        self, worker: str, outcomes: Sequence[Outcome], *, now_us: int | None = None
+    ) -> tuple[Outcome, ...]:
+        with self._changed:
+            now_us = self._now_us(now_us)
+            stale: list[Outcome] = []
+            changed: dict[str, MemoryQueue] = {}
+            due_before: dict[str, int | None] = {}
+            for outcome in outcomes:
+                queue = self._queues.get(outcome.queue)
+                due_at_us = None if queue is None else queue.next_due_at_us()
+                if queue is None or not queue.settle(worker, outcome, now_us):
+                    stale.append(outcome)
+                    continue
+                changed[queue.name] = queue
+                if outcome.kind in _GIVING_BACK:
+                    due_before.setdefault(queue.name, due_at_us)
+            for queue in changed.values():
+                queue.begin_epoch_if_idle()
+                if queue.name in due_before:
+                    self._leave_token(queue, due_before[queue.name])
+            return tuple(stale)
+
+    def heartbeat(self, worker: str, *, now_us: int | None = None) -> bool:
+        with self._changed:
+            now_us = self._now_us(now_us)
+            is_known = [queue.beat(worker, now_us) for queue in self._queues.values()]
+            return any(is_known)
+
+    def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
+        with self._changed:
+            return frozenset(
+                (queue.name, entry_id, number)
+                for queue in self._queues.values()
+                for entry_id, number in queue.held(worker)
+            )
+
+    def reap(self, limit: int, *, now_us: int | None = None) -> Reaped:
+        with self._changed:
+            now_us = self._now_us(now_us)
+            queues = [self._queues[name] for name in sorted(self._names())]
+            done: list[TakenBack] = []
+            has_more = False
+            if not self._holds_back(now_us):
+                for queue in queues:
+                    taken_back = queue.reap(limit - len(done), now_us)
+                    if {TakenBack.RELEASED, TakenBack.REQUEUED} & set(taken_back):
+                        self._leave_token(queue, queue.next_due_at_us())
+                    done += taken_back
+                has_more = any(queue.is_reapable(now_us) for queue in queues)
+            for queue in queues:
+                queue.forget_idle_keys(limit, now_us)
+            return Reaped(
+                released=done.count(TakenBack.RELEASED),
+                requeued=done.count(TakenBack.REQUEUED),
+                freed=done.count(TakenBack.FREED),
+                dead=done.count(TakenBack.DEAD),
+                has_more=has_more,
+            )
+
+    def wait(self, queues: Sequence[str], seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            while True:
+                for name in queues:
+                    if name in self._tokens:
+                        self._tokens.remove(name)
+                        return True
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(remaining)
+
+    def wake(self, queues: Sequence[str]) -> None:
+        with self._changed:
+            for queue in self._that_held_entries(queues):
+                self._leave_token(queue, None)
+
+    # -- control -----------------------------------------------------------------
+
+    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
+        share = valid_share(share)
+        with self._changed:
+            self._open(queue).set_share(key, share)
+
+    def pause(self, queue: str, key: KeyPath) -> None:
+        with self._changed:
+            self._open(queue).pause(key)
+
+    def resume(self, queue: str, key: KeyPath) -> None:
+        with self._changed:
+            state = self._queues.get(queue)
+            if state is not None:
+                state.resume(key)
+                self._leave_token(state, state.next_due_at_us())
+
+    def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
+        with self._changed:
+            state = self._queues.get(queue)
+            return None if state is None else state.cancel(entry_id)
+
+    def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
+        with self._changed:
+            state = self._queues.get(queue)
+            return () if state is None else state.dead.page(offset, limit)
+
+    def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
+        with self._changed:
+            state = self._queues.get(queue)
+            if state is None or not state.retry_dead(entry_id, self._now_us(now_us)):
+                return False
+            self._leave_token(state, state.next_due_at_us())
+            return True
+
+    def delete_dead(self, queue: str, entry_id: str) -> bool:
+        with self._changed:
+            state = self._queues.get(queue)
+            return state is not None and state.delete_dead(entry_id)
+
+    # -- look --------------------------------------------------------------------
+
+    def queues(self) -> frozenset[str]:
+        with self._changed:
+            return self._names()
+
+    def snapshot(self, queue: str, *, now_us: int | None = None) -> QueueSnapshot:
+        with self._changed:
+            state = self._queues.get(queue)
+            if state is None:
+                return QueueSnapshot(queue, 0, 0, 0, 0, 0, None)
+            return state.snapshot(self._now_us(now_us))
+
+    def keys(
+        self, queue: str, cursor: int = 0, count: int = 1_000
+    ) -> tuple[int, tuple[KeySnapshot, ...]]:
+        with self._changed:
+            state = self._queues.get(queue)
+            return (0, ()) if state is None else state.keys(cursor, count)
+
+    def pending(
+        self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
+    ) -> tuple[tuple[str, bytes], ...]:
+        with self._changed:
+            state = self._queues.get(queue)
+            return () if state is None else state.pending(key, offset, limit)
+
+    def close(self) -> None:
+        """Let go of nothing: the memory goes with the engine."""
+
+    # -- within --------------------------------------------------------------------
+
+    def _now_us(self, now_us: int | None) -> int:
+        """Return the time given, or this process's clock, which never steps back."""
+        if now_us is not None:
+            return now_us
+        self._clock_us = max(self._clock_us, time.time_ns() // 1_000)
+        return self._clock_us
+
+    def _open(self, name: str) -> MemoryQueue:
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = MemoryQueue(name, self._settings, self._tag_limit)
+        return queue
+
+    def _names(self) -> frozenset[str]:
+        return frozenset(name for name, q in self._queues.items() if q.ever_held_an_entry)
+
+    def _that_held_entries(self, names: Sequence[str]) -> list[MemoryQueue]:
+        """Return those of the queues that ever held an entry, each once, in order."""
+        queues = (self._queues.get(name) for name in dict.fromkeys(names))
+        return [queue for queue in queues if queue is not None and queue.ever_held_an_entry]
+
+    def _token_of(self, entry: Entry, new: dict[tuple[str, str], Entry]) -> str | None:
+        """Return the publish token of whatever has the entry's id, None if it is free."""
+        earlier = new.get((entry.queue, entry.entry_id))
+        if earlier is not None:
+            return earlier.publish_token
+        queue = self._queues.get(entry.queue)
+        return None if queue is None else queue.token_of(entry.entry_id)
+
+    def _store(self, entries: Iterable[Entry], now_us: int) -> None:
+        due_before: dict[str, int | None] = {}
+        for entry in entries:
+            queue = self._open(entry.queue)
+            due_before.setdefault(queue.name, queue.next_due_at_us())
+            queue.store(entry, now_us)
+        for name, due_at_us in due_before.items():
+            self._leave_token(self._queues[name], due_at_us)
+
+    def _hand_over(
+        self, worker: str, queues: Sequence[MemoryQueue], limit: int, budget: int, now_us: int
+    ) -> tuple[list[Lease], int, bool]:
+        """Lease in the rule's order; return leases, budget left, and whether it ended that."""
+        leases: list[Lease] = []
+        remaining = limit
+        while remaining > 0:
+            leasable = [queue for queue in queues if queue.is_leasable()]
+            if not leasable:
+                break
+            queue = min(leasable, key=lambda queue: queue.turn)
+            if not queue.is_next_expired(now_us):
+                self._turn += 1
+                queue.turn = self._turn
+                remaining -= 1
+            elif budget:
+                budget -= 1
+            else:
+                return leases, budget, True
+            leases.append(queue.hand_over(worker, now_us))
+        return leases, budget, False
+
+    def _holds_back(self, now_us: int) -> bool:
+        """Return whether live workers are to beat first; note that reaping ran."""
+        last_us, self._last_reaped_at_us = self._last_reaped_at_us, now_us
+        if last_us is None or (now_us - last_us) * 3 > self._settings.lease_us:
+            self._holds_back_until_us = now_us + self._settings.lease_us
+        return now_us < self._holds_back_until_us
+
+    def _leave_token(self, queue: MemoryQueue, due_before_us: int | None) -> None:
+        """Wake one waiter if something is leasable or comes due earlier than before."""
+        due_at_us = queue.next_due_at_us()
+        is_earlier = due_at_us is not None and (due_before_us is None or due_at_us < due_before_us)
+        if queue.is_leasable() or is_earlier:
+            self._tokens.add(queue.name)
+            self._changed.notify_all()
+
+
+def _earliest_due_at_us(queues: Sequence[MemoryQueue]) -> int | None:
+    due = [due for queue in queues if (due := queue.next_due_at_us()) is not None]
+    return min(due, default=None)

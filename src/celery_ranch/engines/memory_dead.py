@@ -1,0 +1,65 @@
+"""The dead letters of one queue of the memory engine, oldest dropped first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from itertools import islice
+
+from celery_ranch.engines.memory_backlog import StoredEntry
+from celery_ranch.scheduling.model import DeadLetter
+
+__all__ = ["DeadLetters"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Dead:
+    """One dead letter."""
+
+    entry: StoredEntry
+    reason: str
+    died_at_us: int
+
+
+class DeadLetters:
+    """What was taken out of circulation, in the order in which it died.
+
+    Args:
+        queue: The queue's name.
+        limit: How many are kept.
+    """
+
+    def __init__(self, queue: str, limit: int) -> None:
+        self._queue = queue
+        self._limit = limit
+        self._dead: OrderedDict[str, _Dead] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._dead)
+
+    def add(self, entry: StoredEntry, reason: str, now_us: int) -> list[str]:
+        """Keep an entry and why it died; return the ids dropped for it."""
+        self._dead[entry.entry_id] = _Dead(entry, reason, now_us)
+        too_many = max(0, len(self._dead) - self._limit)
+        return [self._dead.popitem(last=False)[0] for _ in range(too_many)]
+
+    def take(self, entry_id: str) -> StoredEntry | None:
+        """Take a dead letter out and return its entry, None if there is none."""
+        dead = self._dead.pop(entry_id, None)
+        return None if dead is None else dead.entry
+
+    def page(self, offset: int, limit: int) -> tuple[DeadLetter, ...]:
+        """Return at most `limit` dead letters, the latest first, `offset` left out."""
+        latest_first = islice(reversed(self._dead.values()), offset, offset + limit)
+        return tuple(
+            DeadLetter(
+                entry_id=dead.entry.entry_id,
+                key=dead.entry.key,
+                queue=self._queue,
+                message=dead.entry.message,
+                deliveries=dead.entry.deliveries,
+                reason=dead.reason,
+                died_at_us=dead.died_at_us,
+            )
+            for dead in latest_first
+        )
