@@ -1,0 +1,69 @@
+"""Errors survive the ways that Celery sends them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+from celery import Celery
+
+from celery_ranch import errors
+from celery_ranch.errors import (
+    BatchTooLargeError,
+    ConfigurationError,
+    InvalidKeyError,
+    InvalidShareError,
+    RanchError,
+    RoutingError,
+    StoreError,
+    StoreUnavailableError,
+    UnknownEntryError,
+)
+
+EXAMPLES = [
+    RanchError("refused"),
+    ConfigurationError("lease_seconds", -1, "a number above 0"),
+    InvalidKeyError("", "a non-empty str"),
+    InvalidShareError(0, "a number from 0.01 to 100"),
+    RoutingError("tasks.render", "its exchange leads to two queues"),
+    BatchTooLargeError(1001, 1000),
+    UnknownEntryError("an-id"),
+    StoreError("WRONGTYPE Operation against a key"),
+    StoreUnavailableError("connection refused"),
+]
+
+every_error = pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+
+
+def test_every_error_has_an_example_here() -> None:
+    classes = {getattr(errors, name) for name in errors.__all__}
+    assert {type(error) for error in EXAMPLES} == classes
+
+
+def test_every_error_is_in_the_tree_that_the_module_draws() -> None:
+    drawn = {line.strip("│├└─ ").split("(")[0] for line in (errors.__doc__ or "").splitlines()}
+    assert set(errors.__all__) <= drawn
+
+
+@every_error
+def test_an_error_comes_back_from_pickle_as_itself(error: RanchError) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+
+
+@every_error
+def test_an_error_comes_back_from_a_json_result_backend_as_itself(error: RanchError) -> None:
+    app = Celery("errors", backend="cache+memory://", set_as_current=False)
+    stored = json.loads(json.dumps(app.backend.prepare_exception(error, serializer="json")))
+    back = app.backend.exception_to_python(stored)
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
+
+
+@every_error
+def test_an_error_says_its_facts_in_its_sentence(error: RanchError) -> None:
+    assert all(str(fact) in str(error) for fact in error.args if fact != "")
+
+
+def test_a_value_of_any_size_is_shown_in_a_line() -> None:
+    assert len(str(InvalidKeyError("x" * 10_000, "a short str"))) < 200
