@@ -10,6 +10,7 @@ import inspect
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 from weakref import WeakSet
@@ -21,7 +22,7 @@ from redis.retry import Retry
 
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 
-__all__ = ["Connections", "store_error"]
+__all__ = ["Connections", "ServerFacts", "store_error"]
 
 RedisConnection: TypeAlias = Any
 """A `redis.Connection` or one of its siblings; their common class has no public name."""
@@ -29,11 +30,24 @@ RedisConnection: TypeAlias = Any
 #: What is taken over from a client's pool: where the server is and how it is
 #: spoken to, but nothing that is bound to the pool or the user's replies.
 _TAKEN_OVER = frozenset(
-    "host port path db username password credential_provider client_name"
-    " socket_timeout socket_connect_timeout socket_keepalive"
-    " socket_keepalive_options socket_type".split()
+    {
+        "client_name",
+        "credential_provider",
+        "db",
+        "host",
+        "password",
+        "path",
+        "port",
+        "socket_connect_timeout",
+        "socket_keepalive",
+        "socket_keepalive_options",
+        "socket_timeout",
+        "socket_type",
+        "username",
+    }
 )
 
+_OLDEST_VERSION = (6, 2)
 _SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
 
 
@@ -45,6 +59,16 @@ def store_error(error: BaseException) -> StoreError:
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return StoreUnavailableError(reason)
     return StoreError(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What a store's server says about itself."""
+
+    version: tuple[int, ...]
+    """The Redis version; Valkey names the one it is compatible with."""
+    maxmemory_policy: str
+    """Empty if the server does not tell."""
 
 
 class Connections:
@@ -72,9 +96,11 @@ class Connections:
         for name in options:
             if name not in known:
                 raise ConfigurationError(f"connection option {name}", options[name], "known names")
-        self._options = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
+        self._options: dict[str, Any] = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
         self._options |= {**found, **options, **_always(known)}
-        self.client = redis.Redis(connection_pool=self._pool())
+        self.client: Any = redis.Redis(
+            connection_pool=redis.ConnectionPool(connection_class=self._class, **self._options)
+        )
         self._waiting = threading.local()
         self._lock = threading.Lock()
         self._waiters: WeakSet[RedisConnection] = WeakSet()
@@ -117,6 +143,20 @@ class Connections:
             connection.disconnect()
             raise
 
+    def check_server(self) -> ServerFacts:
+        """Return what the server says about itself.
+
+        Raises:
+            ConfigurationError: It is older than Redis 6.2.
+            StoreError, StoreUnavailableError: It refused or is away.
+        """
+        said = {**_facts(self.run(("INFO", "server"))), **_facts(self.run(("INFO", "memory")))}
+        version = str(said.get("redis_version", ""))
+        numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
+        if numbers < _OLDEST_VERSION:
+            raise ConfigurationError("url", f"a Redis {version}", "Redis 6.2, Valkey 7.2 or newer")
+        return ServerFacts(numbers, str(said.get("maxmemory_policy", "")))
+
     def close(self) -> None:
         """Disconnect; a later call connects again."""
         self.client.connection_pool.disconnect()
@@ -124,10 +164,6 @@ class Connections:
             waiters = list(self._waiters)
         for connection in waiters:
             connection.disconnect()
-
-    def _pool(self) -> redis.ConnectionPool:
-        options = dict(self._options)
-        return redis.ConnectionPool(connection_class=self._class, **options)
 
     def _own(self) -> RedisConnection:
         if getattr(self._waiting, "pid", None) != os.getpid():
@@ -169,7 +205,7 @@ def _always(known: frozenset[str]) -> dict[str, Any]:
     options = {
         "decode_responses": False,
         "health_check_interval": 0,
-        "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]
+        "retry": Retry(NoBackoff(), 0),
         "retry_on_timeout": False,
         "protocol": 2,
     }
@@ -178,3 +214,10 @@ def _always(known: frozenset[str]) -> dict[str, Any]:
 
         options["maint_notifications_config"] = MaintNotificationsConfig(enabled=False)
     return {name: value for name, value in options.items() if name in known}
+
+
+def _facts(info: Any) -> dict[str, Any]:
+    if isinstance(info, Mapping):  # redis-py reads INFO itself
+        return dict(info)
+    lines = (line.split(":", 1) for line in str(info, "utf-8").splitlines() if ":" in line)
+    return dict(lines)

@@ -7,17 +7,16 @@ itself sends that and waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
 
 from celery_ranch.engines import wire
-from celery_ranch.engines.connections import Connections
+from celery_ranch.engines.connections import Connections, ServerFacts
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
-from celery_ranch.errors import BatchTooLargeError, ConfigurationError, StoreError
+from celery_ranch.errors import BatchTooLargeError, StoreError
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
@@ -59,17 +58,6 @@ VERBS = (
     "keys",
     "pending",
 )
-
-_OLDEST_VERSION = (6, 2)
-
-
-@dataclass(frozen=True, slots=True)
-class ServerFacts:
-    """What a store's server says about itself."""
-
-    version: tuple[int, ...]
-    maxmemory_policy: str
-    """Empty if the server does not tell."""
 
 
 class RedisEngine:
@@ -241,12 +229,14 @@ class RedisEngine:
 
     def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
         """As `Engine.dead_letters`."""
-        slice_ = {"offset": offset, "limit": limit}
-        return self._run(
-            self._on_queue(
-                "dead_letters", queue, lambda reply: wire.read_dead_letters(reply, queue), **slice_
-            )
+        request = self._on_queue(
+            "dead_letters",
+            queue,
+            lambda reply: wire.read_dead_letters(reply, queue),
+            offset=offset,
+            limit=limit,
         )
+        return self._run(request)
 
     def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
         """As `Engine.retry_dead`."""
@@ -283,8 +273,12 @@ class RedisEngine:
         self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
     ) -> tuple[tuple[str, bytes], ...]:
         """As `Engine.pending`."""
-        named = {"key": wire.key_text(key), "offset": offset, "limit": limit}
-        return self._run(self._on_queue("pending", queue, wire.read_pending, **named))
+        text = wire.key_text(key)
+        return self._run(
+            self._on_queue(
+                "pending", queue, wire.read_pending, key=text, offset=offset, limit=limit
+            )
+        )
 
     # -- the store ----------------------------------------------------------
 
@@ -317,15 +311,7 @@ class RedisEngine:
             ConfigurationError: It is older than Redis 6.2.
             StoreError, StoreUnavailableError: It refused or is away.
         """
-        facts = self._connections.run(("INFO", "server"))
-        facts = {**_facts(facts), **_facts(self._connections.run(("INFO", "memory")))}
-        version = str(facts.get("redis_version", "0"))
-        numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
-        if numbers < _OLDEST_VERSION:
-            raise ConfigurationError(
-                "url", f"a Redis {version}", "Redis 6.2 or Valkey 7.2 or newer"
-            )
-        return ServerFacts(numbers, str(facts.get("maxmemory_policy", "")))
+        return self._connections.check_server()
 
     def warnings(self) -> tuple[str, ...]:
         """Return what about this server endangers entries, a sentence each.
@@ -361,8 +347,13 @@ class RedisEngine:
         return {**self._known, "now": -1 if now_us is None else now_us, **named}
 
     def _on_queue(
-        self, verb: str, queue: str, read: Any, now_us: int | None = None, **named: Argument
-    ) -> Request[Any]:
+        self,
+        verb: str,
+        queue: str,
+        read: Callable[[Any], T],
+        now_us: int | None = None,
+        **named: Argument,
+    ) -> Request[T]:
         script = load_script(verb)
         command = script.command(self._named(now_us, base=self._base(queue), **named))
         return Request(verb, command, read)
@@ -383,12 +374,5 @@ def _word(reply: Any) -> str:
     return wire.read_word(reply)
 
 
-def _says(word: str) -> Any:
+def _says(word: str) -> Callable[[Any], bool]:
     return lambda reply: wire.read_word(reply) == word
-
-
-def _facts(info: Any) -> dict[str, Any]:
-    if isinstance(info, Mapping):  # redis-py has parsed it
-        return dict(info)
-    lines = (line.split(":", 1) for line in str(info, "utf-8").splitlines() if ":" in line)
-    return {name: value for name, value in lines}

@@ -97,7 +97,7 @@ def _header(text: str) -> Iterator[tuple[str, str]]:
     """Yield (section, rest of the line) for each line of the header."""
     section = ""
     for line in text.splitlines():
-        if not line.startswith("--") or line == "--" and section == "GIVES":
+        if not line.startswith("--") or (line == "--" and section == "GIVES"):
             return
         match = _SECTION.match(line)
         if match:
