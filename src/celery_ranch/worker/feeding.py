@@ -140,11 +140,9 @@ class Feeder:
         return in_pool < self._capacity.handed_over_at_most
 
     def _is_stopping(self) -> bool:
-        # Zero is a valid exit code to stop with; None and False are not.
-        return self._is_stopped or state.should_stop not in (None, False) or state.should_terminate not in (
-            None,
-            False,
-        )
+        # Celery keeps the exit code here, and zero is one.
+        flags = (state.should_stop, state.should_terminate)
+        return self._is_stopped or any(flag is not None and flag is not False for flag in flags)
 
     def _is_stale(self) -> bool:
         return monotonic() - self._stocked_at > self.stale_seconds

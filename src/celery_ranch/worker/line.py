@@ -114,7 +114,7 @@ class Line:
             return
         calls, self._awaited = self._awaited, ()
         again: list[Call] = []
-        for call, reply in zip(calls, replies):
+        for call, reply in zip(calls, replies, strict=True):
             try:
                 result = call.request.parse(reply)
             except ScriptMissing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from kombu import Message
+from kombu.message import Message
 
 from celery_ranch.envelope import Envelope, unpack
 from celery_ranch.worker.leases import Holding, LeaseBook
@@ -46,7 +46,7 @@ class _LeaseChannel:
             self._book.release(self._holding)
 
 
-class FairMessage(Message):  # type: ignore[misc]
+class FairMessage(Message):
     """A message that is acknowledged to the store instead of a broker."""
 
     holding: Holding

@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 _LONGEST_WAIT_SECONDS = 5.0
 
 
-class FairStep(bootsteps.StartStopStep):  # type: ignore[misc]
+class FairStep(bootsteps.StartStopStep):
     """Leases entries and feeds each to Celery's own task handler.
 
     It starts after the task consumer, whose strategies it uses, at every

@@ -1,0 +1,83 @@
+"""The application that acceptance tests run workers of; tests set where it lives."""
+
+import json
+import os
+import time
+
+from celery import Celery
+from redis import Redis
+
+from celery_ranch import LRUTask, lru_task
+
+settings = json.loads(os.environ["FAIR_APP"])
+app = Celery("fair_app")
+app.conf.update(settings["celery"])
+app.conf.celery_ranch = settings["ranch"]
+records = Redis.from_url(settings["records"], decode_responses=True)
+
+
+def record(kind, value):
+    records.rpush(f"{settings['name']}:{kind}", value)
+
+
+@lru_task(app)
+def note(value, seconds=0.0):
+    record("started", value)
+    time.sleep(seconds)
+    record("ended", value)
+    return f"noted {value}"
+
+
+@lru_task(app, acks_late=True)
+def note_late(value, seconds=0.0):
+    record("started", value)
+    time.sleep(seconds)
+    record("ended", value)
+    return f"noted {value}"
+
+
+@lru_task(app, bind=True, max_retries=3)
+def retry_twice(self, value):
+    record("tries", f"{value}:{self.request.retries}")
+    if self.request.retries < 2:
+        raise self.retry(countdown=0.05)
+    return self.request.retries
+
+
+@lru_task(app, ignore_result=True)
+def count(number):
+    records.rpush(f"{settings['name']}:counted", number)
+
+
+@lru_task(app, bind=True)
+def describe(self):
+    request = self.request
+    return {
+        "id": request.id,
+        "routing_key": request.delivery_info["routing_key"],
+        "redelivered": request.delivery_info["redelivered"],
+        "eta": request.eta,
+        "expires": request.expires,
+        "hostname": request.hostname,
+    }
+
+
+@app.task(base=LRUTask)
+def add(x, y):
+    return x + y
+
+
+@lru_task(app)
+def fail(message):
+    raise ValueError(message)
+
+
+@lru_task(app, acks_late=True, reject_on_worker_lost=True)
+def kill_its_process():
+    os.kill(os.getpid(), 9)
+
+
+@app.task
+def plain_note(value):
+    record("started", value)
+    return f"noted {value}"

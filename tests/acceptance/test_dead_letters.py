@@ -1,0 +1,49 @@
+"""Entries that no handler should see go to the dead letters, and the worker goes on."""
+
+import pytest
+
+from celery_ranch.config import SerializerType
+from celery_ranch.envelope import Envelope, pack, unpack
+from celery_ranch.scheduling.model import Entry
+
+
+@pytest.fixture
+def app(fair_app):
+    return fair_app()
+
+
+def bury(app, message):
+    """Enqueue a message, let a worker have it, and return why it is dead."""
+    app.engine.enqueue([Entry("bad", ("a",), app.name, message)])
+    with app.worker(pool="solo"):
+        assert app.send("note", "others go on", lru_key="b").get(timeout=20)
+        letter = app.await_dead_letter()
+    assert letter.entry_id == "bad"
+    assert letter.message == message
+    return letter.reason
+
+
+def altered(app, **changes):
+    """Return a good message with some of its envelope changed."""
+    message = app.entry("note", "x", key="a").message
+    envelope = unpack(message)
+    fields = {name: getattr(envelope, name) for name in Envelope.__slots__}
+    return pack(Envelope(**{**fields, **changes}), SerializerType.JSON)
+
+
+def test_a_message_that_cannot_be_unpacked(app):
+    assert "unreadable" in bury(app, b"\xff\x00 not a message")
+
+
+def test_a_body_that_cannot_be_decoded(app):
+    assert "cannot be decoded" in bury(app, altered(app, body="{not json"))
+
+
+def test_a_content_type_that_is_not_accepted(app):
+    message = altered(app, content_type="application/x-python-serialize", body="gAR9lC4=")
+    assert "cannot be decoded" in bury(app, message)
+
+
+def test_a_task_that_the_worker_does_not_know(app):
+    message = app.entry("there_is_no_such_task", key="a").message
+    assert "unknown task 'fair_app.there_is_no_such_task'" in bury(app, message)

@@ -1,0 +1,168 @@
+"""Real worker processes of `fair_app`, and what they recorded."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from contextlib import contextmanager
+from pathlib import Path
+
+from celery import Celery
+from redis import Redis
+
+from celery_ranch import Ranch, configure
+from celery_ranch.scheduling.model import Entry
+from tests.servers import eventually
+
+FOLDER = Path(__file__).parent
+
+
+class FairApp:
+    """One application: its settings, a client side of it, and its workers."""
+
+    def __init__(self, tmp_path, redis_url, *, celery=None, ranch=None):
+        self.name = f"test-{uuid.uuid4().hex[:12]}"
+        self.tmp_path = tmp_path
+        self.redis_url = redis_url
+        celery_settings = {
+            "broker_url": redis_url,
+            "result_backend": redis_url,
+            "task_default_queue": self.name,
+            "broker_connection_retry_on_startup": True,
+            "worker_hijack_root_logger": True,
+            "broker_transport_options": {},
+            **(celery or {}),
+        }
+        ranch_settings = {"url": redis_url, "redis_prefix": f"{self.name}:", **(ranch or {})}
+        self.settings = {
+            "name": self.name,
+            "records": redis_url,
+            "celery": celery_settings,
+            "ranch": ranch_settings,
+        }
+        self.client = Celery(f"client-{self.name}", set_as_current=False)
+        self.client.conf.update(celery_settings)
+        self.client.conf.celery_ranch = ranch_settings
+        configure(self.client)
+        self.records = Redis.from_url(redis_url, decode_responses=True)
+
+    @property
+    def env(self):
+        path = os.pathsep.join([str(FOLDER), *sys.path])
+        return {**os.environ, "FAIR_APP": json.dumps(self.settings), "PYTHONPATH": path}
+
+    def signature(self, task, *args, **options):
+        return self.client.signature(f"fair_app.{task}", args=args, **options)
+
+    def send(self, task, *args, **options):
+        return self.client.send_task(f"fair_app.{task}", args=args, **options)
+
+    def recorded(self, kind):
+        return self.records.lrange(f"{self.name}:{kind}", 0, -1)
+
+    def await_recorded(self, kind, count, seconds=30):
+        eventually(
+            lambda: self.records.llen(f"{self.name}:{kind}") >= count,
+            seconds,
+            f"{count} {kind}; there are {self.records.llen(f'{self.name}:{kind}')}",
+        )
+        return self.recorded(kind)
+
+    @property
+    def ranch(self):
+        return Ranch(self.client)
+
+    @property
+    def engine(self):
+        return self.ranch.engine
+
+    def entry(self, task, *args, key):
+        """Return the entry that sending a task would store, without storing it."""
+        result = self.send(task, *args, lru_key=key)
+        message = self.engine.cancel(self.name, result.id)
+        return Entry(result.id, (key,), self.name, message)
+
+    def held_by(self, name):
+        """Return the lease numbers that the worker of that name holds, by the store's word."""
+        pattern = f"{self.name}:{{{self.name}}}:held:{name}@*"
+        return [number for key in self.records.keys(pattern) for number in self.records.hkeys(key)]
+
+    def is_acknowledged(self, result):
+        """Whether a task's message is gone from the store while its slot is still taken."""
+        entries = f"{self.name}:{{{self.name}}}:entries"
+        is_gone = not self.records.hexists(entries, result.id)
+        return is_gone and self.engine.snapshot(self.name).leased > 0
+
+    def await_dead_letter(self, seconds=30):
+        eventually(lambda: self.engine.dead_letters(self.name), seconds, "a dead letter")
+        return self.engine.dead_letters(self.name)[0]
+
+    def await_idle(self, seconds=30):
+        """Wait until nothing waits, is delayed or leased."""
+
+        def is_idle():
+            counts = self.engine.snapshot(self.name)
+            return counts.waiting == counts.delayed == counts.leased == 0
+
+        eventually(is_idle, seconds, f"an idle queue: {self.engine.snapshot(self.name)}")
+
+    @contextmanager
+    def worker(self, *options, name="w1", pool="prefork", concurrency=2, ready=True):
+        process = WorkerProcess(self, name, pool, concurrency, options)
+        try:
+            if ready:
+                process.await_log("ready.")
+            yield process
+        except BaseException:
+            print(process.log)  # noqa: T201
+            raise
+        finally:
+            process.kill()
+
+
+class WorkerProcess:
+    """One `celery worker`, in a process group of its own."""
+
+    def __init__(self, app, name, pool, concurrency, options):
+        self.log_path = app.tmp_path / f"{name}-{uuid.uuid4().hex[:6]}.log"
+        command = [sys.executable, "-m", "celery", "-A", "fair_app", "worker"]
+        command += ["--loglevel=INFO", f"--pool={pool}", f"--concurrency={concurrency}"]
+        command += [f"--hostname={name}@{app.name}", *options]
+        with self.log_path.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                cwd=app.tmp_path,
+                env=app.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def await_log(self, text, seconds=30):
+        def seen():
+            assert self.process.poll() is None, f"the worker is gone:\n{self.log}"
+            return text in self.log
+
+        eventually(seen, seconds, f"{text!r} in the worker's log")
+
+    def stop(self, seconds=30):
+        """Ask for a warm shutdown and return the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(seconds)
+
+    def kill(self):
+        """Kill the worker and its pool at once."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
