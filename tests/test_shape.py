@@ -173,6 +173,14 @@ def test_the_public_packages_forward_and_hold_no_logic(name: str) -> None:
     assert _only_forwards(tree(name).body, may_define=True)
 
 
+PUBLIC_PACKAGES = [name for name in (RANCH, "celery_lru_priority") if name in MODULES]
+
+
+@pytest.mark.parametrize("name", PUBLIC_PACKAGES)
+def test_the_public_packages_list_their_names(name: str) -> None:
+    assert importlib.import_module(name).__all__
+
+
 @every_module
 def test_every_module_says_what_is_public_and_has_it(name: str) -> None:
     if MODULES[name].name in {"__init__.py", "__main__.py"} and "__all__" not in ast.unparse(
