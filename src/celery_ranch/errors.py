@@ -10,6 +10,8 @@
     └── StoreError(reason)
         └── StoreUnavailableError(reason)
 
+    RanchWarning, for what works but hardly as it was meant
+
 Facts are positional and reach ``super().__init__`` unchanged, because Celery
 rebuilds an exception as ``cls(*args)``; the sentence is made in ``__str__``.
 """
@@ -24,6 +26,7 @@ __all__ = [
     "InvalidKeyError",
     "InvalidShareError",
     "RanchError",
+    "RanchWarning",
     "RoutingError",
     "StoreError",
     "StoreUnavailableError",
@@ -126,3 +129,7 @@ class StoreError(RanchError):
 
 class StoreUnavailableError(StoreError):
     """The store did not answer; whether it acted is unknown. Try again."""
+
+
+class RanchWarning(UserWarning):
+    """Something works, but hardly as it was meant; the text says what to do."""
