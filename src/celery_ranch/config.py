@@ -104,7 +104,7 @@ def _serializer() -> dict[str, _Limits]:
         except ValueError:
             raise _Refused from None
 
-    return {"limits": _Limits("SerializerType.JSON ('json') or SerializerType.PICKLE ('pickle')", read)}
+    return {"limits": _Limits("SerializerType.JSON ('json') or PICKLE ('pickle')", read)}
 
 
 def _ssl() -> dict[str, _Limits]:
@@ -144,10 +144,6 @@ def _key() -> dict[str, _Limits]:
     )
 
 
-def field(default=default: Any, limits: _Limits) -> Any:
-    return field(default=default, metadata={"limits": limits})
-
-
 @dataclass(frozen=True)
 class Settings:
     """The settings of one application, all of them valid.
@@ -156,8 +152,9 @@ class Settings:
     below it is its meaning.
     """
 
-    url: str | None = _setting(
-        None, metadata=_text_or_none("None or a redis://, rediss://, unix:// or embedded:// URL"))
+    url: str | None = field(
+        default=None, metadata=_text_or_none("None or the URL of a Redis, or embedded://PATH")
+    )
     """Where entries are stored; None: see `engines.opening`."""
     queue: str | None = field(default=None, metadata=_text_or_none("None or the name of a queue"))
     """The queue whose fair side takes the entries of the default queue."""
