@@ -139,9 +139,9 @@ def _key() -> dict[str, _Limits]:
     allowed = (
         "None, a key, a callable (task_name, args, kwargs) -> key or None, or the"
         " path 'module:name' of one (any str with a colon is such a path; write a"
-        " constant key with a colon as a tuple of one)",
-        read,
+        " constant key with a colon as a tuple of one)"
     )
+    return {"limits": _Limits(allowed, read)}
 
 
 @dataclass(frozen=True)
