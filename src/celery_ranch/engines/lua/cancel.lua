@@ -2,8 +2,7 @@
 --
 -- NEEDS  places
 -- KEYS   base       str   what the queue's keys begin with
--- ARGV   now        num   microseconds; unused: nothing here depends on time
---        tag_limit  num   virtual time at which tags are shifted down
+-- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        entry_id   str
 -- GIVES  cancelled entry  it is gone from the store
 --        elsewhere        no entry of that id waits; nothing changed

@@ -1,0 +1,282 @@
+"""The same random history gives the same replies and the same state in every engine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from celery_ranch.engines.memory import MemoryEngine
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.scheduling.model import (
+    TAG_LIMIT,
+    EngineSettings,
+    Entry,
+    KeySnapshot,
+    Lease,
+    Outcome,
+    OutcomeKind,
+)
+from tests.redis_invariants import check_queue
+
+IS_LONG = bool(os.environ.get("RANCH_LONG"))
+
+QUEUES = ("q", "r {1}")
+KEYS = (("a",), ("b",), ("c",), ("dé d",))
+WORKERS = ("w1", "w2", "w 3")
+SHARES = (0.01, 0.3, 1.0, 3.0, 100.0)
+LEASE_US = 9_000_000
+START_US = 1_760_000_000_000_000
+
+SETTINGS = EngineSettings(
+    lease_us=LEASE_US, max_deliveries=2, dead_letter_limit=3, idle_key_us=10**15
+)
+
+queues = st.sampled_from(QUEUES)
+keys = st.sampled_from(KEYS)
+workers = st.sampled_from(WORKERS)
+delays = st.sampled_from([-5, 0, 1, 100_000, 2_000_000, 30_000_000])
+maybe_delays = st.none() | delays
+entries = st.builds(
+    Entry,
+    entry_id=st.sampled_from([f"e{n}" for n in range(12)]),
+    key=keys,
+    queue=queues,
+    message=st.binary(max_size=8),
+    publish_token=st.sampled_from(["1", "2"]),
+    due_in_us=st.none() | maybe_delays,
+    expires_in_us=st.none() | st.none() | maybe_delays,
+)
+
+
+class EnginesAgree(RuleBasedStateMachine):
+    """Tells both engines the same and compares what they say."""
+
+    settings = SETTINGS
+    tag_limit = TAG_LIMIT
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prefix = f"test-{secrets.token_hex(8)}:"
+        self.memory = MemoryEngine(self.settings, tag_limit=self.tag_limit)
+        self.redis = RedisEngine(
+            self.url, prefix=self.prefix, settings=self.settings, tag_limit=self.tag_limit
+        )
+        self.client = redis.Redis.from_url(self.url)
+        self.now_us = START_US
+        self.leases: list[tuple[str, Lease]] = []
+        self.fresh_ids = 0
+        self.steps = 0
+
+    def teardown(self) -> None:
+        self.check_redis()
+        for name in list(self.client.scan_iter(match=f"{self.prefix}*", count=1_000)):
+            self.client.delete(name)
+        self.client.close()
+        self.redis.close()
+
+    def both(self, verb: str, *args: Any, **named: Any) -> Any:
+        expected = getattr(self.memory, verb)(*args, **named)
+        assert getattr(self.redis, verb)(*args, **named) == expected
+        return expected
+
+    def now(self, verb: str, *args: Any) -> Any:
+        return self.both(verb, *args, now_us=self.now_us)
+
+    @initialize()
+    def let_reaping_run_from_the_start(self) -> None:
+        self.now("reap", 1)
+
+    @rule(us=st.sampled_from([0, 1, 99_999, 100_000, 2_000_000, LEASE_US // 3, LEASE_US]))
+    def pass_time(self, us: int) -> None:
+        self.now_us += us
+
+    @rule(batch=st.lists(entries, min_size=1, max_size=6))
+    def enqueue(self, batch: list[Entry]) -> None:
+        self.now("enqueue", batch)
+
+    @rule(batch=st.lists(entries, min_size=1, max_size=6))
+    def enqueue_under_new_ids(self, batch: list[Entry]) -> None:
+        self.fresh_ids += 1
+        self.now(
+            "enqueue",
+            [
+                replace(entry, entry_id=f"{self.fresh_ids}-{place}")
+                for place, entry in enumerate(batch)
+            ],
+        )
+
+    @rule(
+        count=st.integers(120, 300),
+        queue=queues,
+        key=keys,
+        due_in_us=maybe_delays,
+        expires_in_us=maybe_delays,
+    )
+    def flood(
+        self, count: int, queue: str, key: Any, due_in_us: int | None, expires_in_us: int | None
+    ) -> None:
+        self.fresh_ids += 1
+        flood = Entry("", key, queue, b"", due_in_us=due_in_us, expires_in_us=expires_in_us)
+        ids = [f"{self.fresh_ids}-{place}" for place in range(count)]
+        self.now("enqueue", [replace(flood, entry_id=entry_id) for entry_id in ids])
+
+    @rule(
+        worker=workers,
+        names=st.lists(queues, min_size=1, max_size=2, unique=True),
+        limit=st.integers(1, 16),
+    )
+    def lease(self, worker: str, names: list[str], limit: int) -> None:
+        leased = self.now("lease", worker, names, limit)
+        self.leases += [(worker, lease) for lease in leased.leases]
+
+    @rule(
+        worker=workers,
+        reports=st.lists(
+            st.tuples(
+                st.integers(0, 30),
+                st.sampled_from(OutcomeKind),
+                st.sampled_from([0, 0, 0, 0, 1]),
+                delays,
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def settle(self, worker: str, reports: list[tuple[int, OutcomeKind, int, int]]) -> None:
+        outcomes = []
+        for back, kind, wrong_by, delay in reports:
+            known = [lease for holder, lease in self.leases[-31:] if holder == worker]
+            if known:
+                lease = known[-1 - back % len(known)]
+                number = lease.number + wrong_by
+                outcomes.append(
+                    Outcome(kind, lease.queue, lease.entry_id, number, "why not", delay)
+                )
+        self.now("settle", worker, outcomes)
+
+    @rule(worker=workers)
+    def complete_all(self, worker: str) -> None:
+        held = sorted(self.both("held", worker))
+        outcomes = [Outcome(OutcomeKind.COMPLETED, *lease) for lease in held]
+        self.now("settle", worker, outcomes)
+
+    @rule(worker=workers)
+    def heartbeat(self, worker: str) -> None:
+        self.now("heartbeat", worker)
+
+    @rule(limit=st.sampled_from([1, 2, 1_000]))
+    def reap(self, limit: int) -> None:
+        # A limit on what is swept is a wish, so engines agree where it does not bind.
+        if self.settings.idle_key_us < SETTINGS.idle_key_us:
+            limit = 1_000
+        self.now("reap", limit)
+
+    @rule(queue=queues, key=keys, share=st.sampled_from(SHARES))
+    def set_share(self, queue: str, key: Any, share: float) -> None:
+        self.both("set_share", queue, key, share)
+
+    @rule(queue=queues, key=keys)
+    def pause(self, queue: str, key: Any) -> None:
+        self.both("pause", queue, key)
+
+    @rule(queue=queues, key=keys)
+    def resume(self, queue: str, key: Any) -> None:
+        self.both("resume", queue, key)
+
+    @rule(queue=queues, key=keys, place=st.integers(0, 5))
+    def cancel(self, queue: str, key: Any, place: int) -> None:
+        backlog = self.both("pending", queue, key, place, 1)
+        self.now("cancel", queue, backlog[0][0] if backlog else "e1")
+
+    @rule(queue=queues, place=st.integers(0, 2))
+    def retry_dead(self, queue: str, place: int) -> None:
+        letters = self.both("dead_letters", queue, place, 1)
+        self.now("retry_dead", queue, letters[0].entry_id if letters else "e1")
+
+    @rule(queue=queues, place=st.integers(0, 2))
+    def delete_dead(self, queue: str, place: int) -> None:
+        letters = self.both("dead_letters", queue, place, 1)
+        self.both("delete_dead", queue, letters[0].entry_id if letters else "e1")
+
+    @invariant()
+    def state_is_the_same(self) -> None:
+        self.both("queues")
+        for queue in QUEUES:
+            self.now("snapshot", queue)
+            self.both("dead_letters", queue)
+            assert _all_keys(self.redis, queue) == _all_keys(self.memory, queue)
+            for key in KEYS:
+                self.both("pending", queue, key, 0, 20)
+        for worker in WORKERS:
+            self.both("held", worker)
+        self.steps += 1
+        if self.steps % 10 == 0:
+            self.check_redis()
+
+    def check_redis(self) -> None:
+        for queue in QUEUES:
+            check_queue(self.client, self.prefix, queue)
+
+
+class EnginesAgreeOnForgetting(EnginesAgree):
+    """Keys are forgotten after two seconds."""
+
+    settings = replace(SETTINGS, idle_key_us=2_000_000)
+
+
+class EnginesAgreeAtTheEndOfTheRange(EnginesAgree):
+    """Tags are shifted every few leases, because leasing is dear."""
+
+    tag_limit = 2**30
+
+    @initialize()
+    def make_leasing_dear(self) -> None:
+        for queue in QUEUES:
+            for key in KEYS:
+                self.both("set_share", queue, key, 0.01)
+
+
+def _all_keys(engine: Any, queue: str) -> dict[Any, KeySnapshot]:
+    found: dict[Any, KeySnapshot] = {}
+    cursor = 0
+    while True:
+        cursor, page = engine.keys(queue, cursor)
+        found |= {snapshot.key: snapshot for snapshot in page}
+        if not cursor:
+            return found
+
+
+@pytest.mark.timeout(3_600 if IS_LONG else 120)
+@pytest.mark.parametrize(
+    "machine", [EnginesAgree, EnginesAgreeOnForgetting, EnginesAgreeAtTheEndOfTheRange]
+)
+def test_every_history_gives_the_same_replies_in_both_engines(
+    machine: type[EnginesAgree], redis_url: str
+) -> None:
+    class OnThisServer(machine):  # type: ignore[misc,valid-type]
+        url = redis_url
+
+    profile = settings(
+        max_examples=1_000 if IS_LONG else 12,
+        stateful_step_count=100 if IS_LONG else 40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    make: Callable[[], RuleBasedStateMachine] = OnThisServer
+    run_state_machine_as_test(make, settings=profile)
