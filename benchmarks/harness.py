@@ -20,7 +20,7 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from celery_ranch.demo.worker import WorkerFailedError, WorkerProcess
+from celery_ranch.demo.worker import WorkerProcess
 from celery_ranch.engines.embedded import find_server
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "Record",
     "RecordingWorker",
     "Side",
-    "WorkerFailedError",
+    "forget_celery_variables",
     "machine",
     "private_redis",
     "told",
@@ -182,6 +182,12 @@ def worker(
             environment={apps.RECORDS_VARIABLE: str(records)},
         ) as process:
             yield RecordingWorker(process, records)
+
+
+def forget_celery_variables() -> None:
+    """Forget what Celery reads from the environment: it would win over the private Redis."""
+    for name in [name for name in os.environ if name.startswith("CELERY_")]:
+        del os.environ[name]
 
 
 def machine(server: PrivateRedis) -> dict[str, Any]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import FAIR, SIDES, PrivateRedis, machine, private_redis, told
-from measures import MEASURED_POOLS, drain, footprint, latency, quiet_waits
+from harness import FAIR, SIDES, PrivateRedis, forget_celery_variables, machine, private_redis, told
+from measures import MEASURED_POOLS, Drained, drain, footprint, latency, quiet_waits
 from rich.console import Console
 from rich.table import Table
 
@@ -73,10 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Measure what is asked for, print the table, write the JSON; return the exit code."""
     options = _options(arguments)
     plan = _plan(options)
-    console = Console()
-    # Celery lets these win over what an application says, and the Redis here is private.
-    for name in [name for name in os.environ if name.startswith("CELERY_")]:
-        del os.environ[name]
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    forget_celery_variables()
     with private_redis() as server:
         facts = machine(server)
         measured = [samples for part in plan.parts for samples in _part(part, server, plan)]
@@ -135,7 +133,7 @@ def _part(part: str, server: PrivateRedis, plan: Plan) -> Iterable[Samples]:
 
 def _drained(server: PrivateRedis, plan: Plan) -> list[Samples]:
     """Publish and drain with each pool, the sides taking turns."""
-    drained = {(pool, side.name): [] for pool in plan.pools for side in SIDES}  # type: dict[tuple[str, str], list[Any]]
+    drained: dict[tuple[str, str], list[Drained]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for pool in plan.pools:
             for side in SIDES:
