@@ -144,7 +144,7 @@ def _key() -> dict[str, _Limits]:
     return {"limits": _Limits(allowed, read)}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one application, all of them valid.
 

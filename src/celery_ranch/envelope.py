@@ -67,7 +67,7 @@ _PROPERTIES: tuple[tuple[str, str, Any], ...] = (
     ("correlation_id", "C", _SameAsId),
     ("reply_to", "R", ""),
     ("delivery_mode", "D", 2),
-    ("priority", "P", 0),
+    ("priority", "P", _Absent),
 )
 _HEADER_NAMES = frozenset({"task", "id"} | {name for name, _, _ in _HEADERS})
 _PROPERTY_NAMES = frozenset(name for name, _, _ in _PROPERTIES)

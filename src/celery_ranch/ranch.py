@@ -17,7 +17,7 @@ from celery.app.task import Context
 from celery.utils.log import get_logger
 from kombu.entity import Queue
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.serialization import loads
+from kombu.serialization import loads, prepare_accept_content
 
 from celery_ranch.config import SerializerType, Settings, read_settings
 from celery_ranch.engines.memory import MemoryEngine
@@ -101,6 +101,7 @@ class Ranch:
         self._settings: Settings | None = None
         self._engine: Engine | None = None
         self._opened_by_pid = 0
+        self._plain_default_queue: str | None = None
         self._default_queue: str | None = None
 
     def __repr__(self) -> str:
@@ -159,6 +160,13 @@ class Ranch:
         if self._default_queue is None:
             self._default_queue = self._find_default_queue()
         return self._default_queue
+
+    @property
+    def plain_default_queue(self) -> str:
+        """Where Celery sends what has no route: its own default queue."""
+        if self._plain_default_queue is None:
+            self._plain_default_queue = str(self.app.conf.task_default_queue)
+        return self._plain_default_queue
 
     def fair_queue(self, name: str) -> str:
         """Return the queue that a name stands for: an alias, the default one."""
@@ -300,9 +308,8 @@ class Ranch:
             )
 
     def _find_default_queue(self) -> str:
-        default = str(self.app.conf.task_default_queue)
         name = self.settings.queue or self._routed_queue()
-        return default if name is None or name in ALIASES else name
+        return self.plain_default_queue if name is None or name in ALIASES else name
 
     def _routed_queue(self) -> str | None:
         for router in self.app.amqp.routes:
@@ -352,7 +359,10 @@ def _request(envelope: Envelope, accept: Any) -> dict[str, Any]:
     if "compression" not in facts:
         try:
             body = loads(
-                envelope.body, envelope.content_type, envelope.content_encoding, accept=accept
+                envelope.body,
+                envelope.content_type,
+                envelope.content_encoding,
+                accept=prepare_accept_content(accept),
             )
         except (ContentDisallowed, DecodeError):
             body = None

@@ -37,7 +37,7 @@ _TIMING_OPTIONS = (
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RedisStorage:
     """A Redis to store entries in, for `configure(storage=...)`.
 
@@ -51,7 +51,7 @@ class RedisStorage:
     prefix: str = _PREFIX
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StoreOffer:
     """A Redis that the application has for another purpose."""
 
@@ -65,7 +65,7 @@ class StoreOffer:
     """What Celery puts before its own keys there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Store:
     """Where entries are stored, and how to get there."""
 

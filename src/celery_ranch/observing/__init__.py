@@ -1,0 +1,1 @@
+"""What goes on: computed once, rendered by whoever asks."""

@@ -1,0 +1,132 @@
+"""Where users come in: `lru_task`, `LRUTask` and `configure`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task
+from kombu.utils.imports import symbol_by_name
+
+from celery_ranch.errors import InvalidShareError
+from celery_ranch.observing.views import last_configured
+from celery_ranch.publishing.amqp import install_publishing
+from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.model import key_path, valid_share
+
+__all__ = ["LRUTask", "configure", "install", "lru_task"]
+
+#: Loaded by Celery's worker alone.
+_STEP = "celery_ranch.worker.step:FairStep"
+
+
+class LRUTask(Task):
+    """A Celery task that can be called on behalf of a key.
+
+    Binding a task of this base to an application makes that application's
+    sends fair. Any other base is fair as well once `configure(app)` was
+    called; this one only adds `lru_delay`.
+    """
+
+    abstract = True
+
+    @classmethod
+    def on_bound(cls, app: Celery) -> None:
+        """Make the application's sends fair; Celery calls this."""
+        super().on_bound(app)
+        install(app)
+
+    def lru_delay(
+        self, lru_key: Any, /, *args: Any, priority_weight: float | None = None, **kwargs: Any
+    ) -> Any:
+        """Run the task on behalf of a key, when it is that key's turn.
+
+        Args:
+            lru_key: On whose behalf: a non-empty `str`, or a tuple of one.
+            args: The task's own positional arguments.
+            priority_weight: How little the key is entitled to: who has 0.5 is
+                served twice as often as who has 1. It is the inverse of a
+                share, goes from 0.01 to 100, and holds for all of the key's
+                tasks in this queue until it is set again.
+            kwargs: The task's own keyword arguments.
+
+        Returns:
+            The task's `AsyncResult`.
+
+        Raises:
+            InvalidKeyError, InvalidShareError: Nothing was stored.
+            RoutingError: The task's route leads to no single queue.
+            kombu.exceptions.OperationalError: The store is away or refused.
+        """
+        options: dict[str, Any] = {"lru_key": key_path(lru_key)}
+        if priority_weight is not None:
+            options["lru_share"] = _share_of_weight(priority_weight)
+        return self.apply_async(args, kwargs, **options)
+
+
+def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator like ``app.task`` whose tasks have `LRUTask.lru_delay`.
+
+    Args:
+        app: The application that the task belongs to.
+        options: What ``app.task`` takes. A `base` that is not an `LRUTask`
+            becomes one by a subclass of both.
+
+    Example:
+        >>> from celery import Celery
+        >>> app = Celery("reports", set_as_current=False)
+        >>> @lru_task(app, name="render")
+        ... def render(report_id): ...
+        >>> render.name, isinstance(render, LRUTask)
+        ('render', True)
+    """
+    install(app)
+    base = options.pop("base", None)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return app.task(base=_fair_base(app, base), **options)(function)
+
+    return decorate
+
+
+def configure(app: Celery | None = None, storage: Any = None) -> Ranch:
+    """Make an application's sends and workers fair.
+
+    Args:
+        app: The application; None means the current one.
+        storage: Where its entries are stored: a `RedisStorage`, a
+            `redis.Redis` or a URL. None leaves that to the settings.
+
+    Returns:
+        The application's fair scheduling, for control and look.
+    """
+    ranch = Ranch.of(app)
+    install(ranch.app)
+    ranch.use(storage)
+    last_configured.remember(ranch.app)
+    return ranch
+
+
+def install(app: Celery) -> None:
+    """Make an application's sends and workers fair, once."""
+    app = getattr(app, "_get_current_object", lambda: app)()
+    install_publishing(app)
+    app.steps["consumer"].add(_STEP)
+
+
+def _share_of_weight(weight: Any) -> float:
+    is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not is_number or not math.isfinite(weight) or not 0.01 <= weight <= 100:
+        raise InvalidShareError(weight, "a priority weight from 0.01 to 100")
+    return valid_share(min(100.0, max(0.01, 1 / weight)))
+
+
+def _fair_base(app: Celery, base: type[Task] | None) -> type[Task]:
+    if base is None:
+        base = symbol_by_name(app.task_cls)
+    if issubclass(base, LRUTask):
+        return base
+    if base is Task:
+        return LRUTask
+    return type(base.__name__, (LRUTask, base), {"__module__": base.__module__, "abstract": True})

@@ -1,0 +1,1 @@
+"""The import paths that the usage guides document; everything here forwards."""

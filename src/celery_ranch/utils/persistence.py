@@ -1,0 +1,5 @@
+"""Where the guides import `RedisStorage` from."""
+
+from celery_ranch.engines.opening import RedisStorage
+
+__all__ = ["RedisStorage"]
