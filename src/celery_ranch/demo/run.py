@@ -10,7 +10,7 @@ from celery import Celery
 from redis import Redis
 
 from celery_ranch.demo.apps import STARTS
-from celery_ranch.demo.worker import WorkerProcess
+from celery_ranch.demo.worker import WorkerFailedError, WorkerProcess
 from celery_ranch.demo.workload import PROCESSES, RUN_SECONDS, Submission, TaskWait
 from celery_ranch.engines.embedded import EmbeddedRedis
 
@@ -38,7 +38,8 @@ def run(
     this returns or raises. `on_start` hears of each task as it starts.
 
     Raises:
-        WorkerFailedError: The worker ended, or started nothing for 30 seconds.
+        WorkerFailedError: The worker ended, started nothing for 30 seconds, or
+            started a task twice.
     """
     url = server.broker_url()
     app.conf.update(broker_url=url, result_backend=url)
@@ -49,9 +50,10 @@ def run(
         Redis(unix_socket_path=server.socket_path) as redis,
         WorkerProcess(name, url, log, concurrency=PROCESSES) as worker,
     ):
+        starts = _Starts(redis, worker)
         submit("warm-up", WARM_UP, 0.0)
-        _Starts(redis, worker).next(SILENCE_SECONDS)
-        return _submit_and_watch(submit, planned, _Starts(redis, worker), on_start)
+        starts.next(SILENCE_SECONDS)
+        return _submit_and_watch(submit, planned, starts, on_start)
 
 
 class _Starts:
@@ -76,8 +78,12 @@ class _Starts:
                 return int(number), float(started_at)
             self._worker.check()
         if within_seconds >= SILENCE_SECONDS:
-            raise self._worker.failed(f"no task started for {SILENCE_SECONDS:.0f} seconds")
+            raise self.failed(f"no task started for {SILENCE_SECONDS:.0f} seconds")
         return None
+
+    def failed(self, reason: str) -> WorkerFailedError:
+        """Return the error that says this of the worker."""
+        return self._worker.failed(reason)
 
 
 def _submit_and_watch(
@@ -89,7 +95,7 @@ def _submit_and_watch(
     """Submit each task when it is its time, and in between watch tasks start."""
     began_at = time.monotonic()
     submitted_at: list[float] = []
-    waits: list[TaskWait] = []
+    waits: dict[int, TaskWait] = {}
     while len(waits) < len(planned):
         due_seconds = SILENCE_SECONDS
         if len(submitted_at) < len(planned):
@@ -103,6 +109,9 @@ def _submit_and_watch(
         started = starts.next(due_seconds)
         if started is not None:
             number, started_at = started
-            waits.append(TaskWait(planned[number].tenant, started_at - submitted_at[number]))
-            on_start(waits[-1])
-    return tuple(waits)
+            if number in waits or not 0 <= number < len(submitted_at):
+                raise starts.failed(f"task {number} started, which has started before")
+            wait = TaskWait(planned[number].tenant, started_at - submitted_at[number])
+            waits[number] = wait
+            on_start(wait)
+    return tuple(waits.values())
