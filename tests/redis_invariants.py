@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import struct
+from typing import Any, NamedTuple
 
 import redis
+
+COUNTERS = (
+    "v",
+    "epoch",
+    "shifted",
+    "sequence",
+    "number",
+    "arrival",
+    "waiting",
+    "delayed",
+    "leased",
+    "turn",
+    "deaths",
+)
+STATES = ("leased", "started", "acknowledged", "finished")
 
 
 def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
@@ -16,12 +32,23 @@ def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     state.check_timers()
 
 
+class Node(NamedTuple):
+    tag: float
+    epoch: float
+    number: float
+    last_leased_at: float
+    is_served: int
+    is_paused: int
+    share: float
+
+
 class _State:
     def __init__(self, client: Any, base: str) -> None:
         self._client = client
         self._base = base.encode()
-        self.tree = {k.decode(): int(v) for k, v in self._hash("tree").items()}
-        self.nodes = {key: record.split(b" ") for key, record in self._hash("nodes").items()}
+        packed = client.get(self._base + b"tree") or bytes(88)
+        self.tree = dict(zip(COUNTERS, struct.unpack(">11d", packed), strict=True))
+        self.nodes = {k: Node(*struct.unpack(">4d2Bd", r)) for k, r in self._hash("nodes").items()}
         self.ready = self._sorted_sets("ready:")
         self.delayed = self._sorted_sets("delayed:")
         self.dead = self._sorted_set("dead")
@@ -35,29 +62,31 @@ class _State:
         places = [entry for ready in self.ready.values() for entry, _ in ready]
         places += [member[17:] for delayed in self.delayed.values() for member, _ in delayed]
         places += [entry for entry, _ in self.dead]
-        places += [entry for state, entry in self.leases if state != b"acknowledged"]
+        places += [entry for state, entry in self.leases if state != "acknowledged"]
         assert sorted(places) == sorted(self._hash("entries"))
         assert set(self._hash("reasons")) == {entry for entry, _ in self.dead}
 
     def check_counts(self) -> None:
-        assert self.tree.get("waiting", 0) == sum(map(len, self.ready.values()))
-        assert self.tree.get("delayed", 0) == sum(map(len, self.delayed.values()))
-        taken = [entry for state, entry in self.leases if state != b"finished"]
-        assert self.tree.get("leased", 0) == len(taken)
+        assert self.tree["waiting"] == sum(map(len, self.ready.values()))
+        assert self.tree["delayed"] == sum(map(len, self.delayed.values()))
+        taken = [entry for state, entry in self.leases if state != "finished"]
+        assert self.tree["leased"] == len(taken)
         assert self._client.llen(self._base + b"wake") <= 1
 
     def check_index(self) -> None:
-        epoch = self.tree.get("epoch", 0)
-        epochs = [epoch, epoch - 1] if self.tree.get("shifted") else [epoch]
+        epoch = self.tree["epoch"]
+        epochs = [epoch, epoch - 1] if self.tree["shifted"] else [epoch]
         found = {}
         for name, members in self._sorted_sets("index:").items():
             assert int(name) in epochs
             for member, score in members:
                 key = member[17:]
                 assert key not in found
-                found[key] = [b"%d" % score, name, member[:17]]
-        due = {key for key in self.ready if not self._is_paused(key)}
-        assert found == {key: self.nodes[key][:3] for key in due}
+                found[key] = (score, int(name), int(member[:1]), int(member[1:17]))
+        due = {key: self.nodes[key] for key in self.ready if not self.nodes[key].is_paused}
+        assert found == {
+            key: (node.tag, node.epoch, node.is_served, node.number) for key, node in due.items()
+        }
 
     def check_timers(self) -> None:
         expected = []
@@ -67,12 +96,9 @@ class _State:
         assert sorted(self._sorted_set("timers")) == sorted(expected)
         assert set(self.delayed) <= set(self.nodes)
 
-    def _is_paused(self, key: bytes) -> bool:
-        return len(self.nodes[key]) > 4 and self.nodes[key][4] == b"1"
-
-    def _lease(self, held: bytes) -> tuple[bytes, bytes]:
-        state, _, size, rest = held.split(b" ", 3)
-        return state, rest[: int(size)]
+    def _lease(self, held: bytes) -> tuple[str, bytes]:
+        state, _, size = struct.unpack_from(">BdH", held)
+        return STATES[state - 1], held[11 : 11 + size]
 
     def _names(self, kind: str) -> list[bytes]:
         pattern = self._base.replace(b"[", b"\\[") + kind.encode() + b"*"

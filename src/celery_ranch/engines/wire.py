@@ -80,14 +80,15 @@ def key_text(key: KeyPath) -> str:
 
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
     """Return the seven arguments that store an entry."""
+    key = key_text(entry.key).encode()
     return (
         place,
         entry.entry_id,
-        key_text(entry.key),
+        key,
         _token(entry.publish_token),
         _moment(entry.due_at_us, entry.due_in_us),
         _moment(entry.expires_at_us, entry.expires_in_us),
-        entry.message,
+        b"%d %s%s" % (len(key), key, entry.message),
     )
 
 

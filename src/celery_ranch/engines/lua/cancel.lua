@@ -15,7 +15,7 @@ if not key then return {'elsewhere'} end
 if redis.call('ZREM', ready_of(q, key), entry_id) == 1 then
   q.waiting = q.waiting - 1
   local node = node_of(q, key)
-  if node.paused == '0' and redis.call('EXISTS', ready_of(q, key)) == 0 then leave(q, key, node) end
+  if node.paused == 0 and redis.call('EXISTS', ready_of(q, key)) == 0 then leave(q, key, node) end
 else
   local old = first_delayed(q, key)
   if redis.call('ZREM', delayed_of(q, key), place .. entry_id) == 0 then return {'elsewhere'} end

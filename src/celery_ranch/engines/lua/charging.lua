@@ -6,7 +6,7 @@
 -- GIVES  charge(share)              the same number as model.charge
 --        rescaled(lead, old, new)   lead * new / old, rounded half up
 local function charge(share)
-  return math.max(1, math.floor(1000000 / tonumber(share) + 0.5))
+  return math.max(1, math.floor(1000000 / share + 0.5))
 end
 
 -- In steps, because lead * new may lie beyond the exact integers.

@@ -5,9 +5,9 @@
 -- ARGV   none
 -- GIVES  choose(queues)           queue, key and record whose turn it is, taken out of
 --                                 the index; nothing if no index has any
---        head_of(q, key, now)     the key's first entry: id, sequence, value, and
---                                 leasable, expired or unreadable
---        take(q, key, id)         out of the backlog
+--        take_first(q, key, now)  the key's first entry, out of the backlog: id,
+--                                 sequence, value; leasable, expired or unreadable
+--        put_first(q, key, id, sequence)  back again
 --        charge_node(q, node, now)  what one entry costs its key
 --        shift(q)                 bring tags down before they leave the exact range
 
@@ -44,12 +44,13 @@ local function choose(queues)
   end
 end
 
-local function head_of(q, key, now)
-  local head = redis.call('ZRANGE', ready_of(q, key), 0, 0, 'WITHSCORES')
+local function take_first(q, key, now)
+  local head = redis.call('ZPOPMIN', ready_of(q, key))
+  q.waiting = q.waiting - 1
   local value = redis.call('HGET', q.entries, head[1])
-  local deliveries, expires = header_of(value)
+  local expires = expiry_of(value)
   local state = 'leasable'
-  if not deliveries then
+  if not expires then
     state = 'unreadable'
   elseif expires ~= '-' and tonumber(expires) <= now then
     state = 'expired'
@@ -57,9 +58,9 @@ local function head_of(q, key, now)
   return head[1], tonumber(head[2]), value, state
 end
 
-local function take(q, key, id)
-  redis.call('ZREM', ready_of(q, key), id)
-  q.waiting = q.waiting - 1
+local function put_first(q, key, id, sequence)
+  redis.call('ZADD', ready_of(q, key), sequence, id)
+  q.waiting = q.waiting + 1
 end
 
 local function charge_node(q, node, now)
@@ -67,7 +68,7 @@ local function charge_node(q, node, now)
   q.v = math.max(q.v, s)
   node.s = s + charge(node.share)
   node.epoch = q.epoch
-  node.rank = '1' .. padded(q.number)
+  node.served, node.number = 1, q.number
   node.at = now
   node.is_changed = true
 end

@@ -7,7 +7,8 @@
 --        tag_limit  num   virtual time at which tags are shifted down
 --        entry...   str   of each entry seven: its queue's place among the bases
 --                         (from 1), id, key, token, due and expiry ('@' absolute,
---                         '+' from now, in microseconds; '-' none), message
+--                         '+' from now, in microseconds; '-' none), and the end of
+--                         its value: bytes of the key, space, key, message
 -- GIVES  stored count id...   stored but for the ids, known from this publish
 --        taken id...          nothing stored: the ids are in use by others
 --
@@ -15,10 +16,10 @@
 now = time_of(now)
 
 local function moment(when)
-  local kind, amount = string.sub(when, 1, 1), string.sub(when, 2)
-  if kind == '@' then return tonumber(amount) end
-  if kind == '+' then return now + tonumber(amount) end
-  return nil
+  if when == '-' then return nil end
+  local amount = tonumber(string.sub(when, 2))
+  if string.sub(when, 1, 1) == '+' then return now + amount end
+  return amount
 end
 
 local opened, ids = {}, {}
@@ -27,6 +28,7 @@ for at = first_entry, #ARGV, 7 do
   if not opened[place] then
     opened[place] = open(KEYS[first_base + place - 1])
     opened[place].tokens = {}
+    opened[place].sequence_was = opened[place].sequence
     ids[place] = {}
   end
   table.insert(ids[place], ARGV[at + 1])
@@ -64,8 +66,8 @@ for _, at in ipairs(fresh) do
   local is_delayed = due and due > now
   q.sequence = q.sequence + 1
   local place = is_delayed and padded(q.sequence) .. 'n' or '-'
-  redis.call('HSET', q.entries, id, entry_of(0, expires and text(expires) or '-',
-    ARGV[at + 3], place, key, ARGV[at + 6]))
+  redis.call('HSET', q.entries, id, '0 ' .. (expires and text(expires) or '-') .. ' '
+    .. ARGV[at + 3] .. ' ' .. place .. ' ' .. ARGV[at + 6])
   if is_delayed then
     add_delayed(q, key, due, q.sequence, 'n', id)
   else
@@ -73,8 +75,8 @@ for _, at in ipairs(fresh) do
   end
 end
 for _, q in pairs(opened) do
-  if q.sequence > q.was.sequence then
-    if q.was.sequence == 0 then redis.call('ZADD', queues, 0, queue_of(queues, q.base)) end
+  if q.sequence > q.sequence_was then
+    if q.sequence_was == 0 then redis.call('ZADD', queues, 0, queue_of(queues, q.base)) end
     save(q)
     wake(q)
   end

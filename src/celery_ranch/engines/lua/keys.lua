@@ -17,8 +17,8 @@ for i = 1, #scan[2], 2 do
   reply[at + 1] = key
   reply[at + 2] = redis.call('ZCARD', ready_of(q, key))
   reply[at + 3] = redis.call('ZCARD', delayed_of(q, key))
-  reply[at + 4] = node.share
-  reply[at + 5] = tonumber(node.paused)
+  reply[at + 4] = string.format('%.17g', node.share)
+  reply[at + 5] = node.paused
   reply[at + 6] = node.at
 end
 return reply

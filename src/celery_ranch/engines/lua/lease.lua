@@ -39,7 +39,7 @@ local function hand_over(q, key, id, value, sequence, is_expired)
   q.number = q.number + 1
   q.leased = q.leased + 1
   q.held[#q.held + 1] = text(q.number)
-  q.held[#q.held + 1] = held_text({state = 'leased', sequence = sequence, id = id, key = key})
+  q.held[#q.held + 1] = held_text('leased', sequence, id, key)
   local at = #reply
   reply[at + 1] = q.place
   reply[at + 2] = id
@@ -50,20 +50,19 @@ end
 while leased < limit do
   local q, key, node = choose(open_queues)
   if not q then break end
-  local id, sequence, value, state = head_of(q, key, now)
+  local id, sequence, value, state = take_first(q, key, now)
   if state == 'leasable' then
     leased, turns = leased + 1, turns + 1
-    take(q, key, id)
     hand_over(q, key, id, value, sequence, false)
     q.turn = turns
     charge_node(q, node, now)
   elseif budget == 0 then
+    put_first(q, key, id, sequence)
     put(q, key, node)
     has_more = 1
     break
   else
     budget = budget - 1
-    take(q, key, id)
     if state == 'expired' then
       hand_over(q, key, id, value, sequence, true)
     else

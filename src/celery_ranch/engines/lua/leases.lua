@@ -3,22 +3,24 @@
 -- NEEDS  places
 -- KEYS   none
 -- ARGV   none
--- GIVES  lease_of(number, held)   the lease that the text of `held` tells of, or nil
---        held_text(lease)         the text again
+-- GIVES  lease_of(number, held)   the lease that a text in `held` tells of, or nil
+--        held_text(state, sequence, id, key)  the text of one
 --        free(q, lease)           count its slot as free, if it was taken
+local HELD = '>BdH'
+local STATES = {'leased', 'started', 'acknowledged', 'finished'}
+local STATE_CODES = {leased = 1, started = 2, acknowledged = 3, finished = 4}
+
 local function lease_of(number, held)
   if not held then return nil end
-  local state, sequence, size, at = string.match(held, '^(%a+) (%d+) (%d+) ()')
-  local key_at = at + tonumber(size)
+  local state, sequence, size, at = struct.unpack(HELD, held)
   return {
-    number = number, state = state, sequence = tonumber(sequence),
-    id = string.sub(held, at, key_at - 1), key = string.sub(held, key_at),
+    number = number, state = STATES[state], sequence = sequence,
+    id = string.sub(held, at, at + size - 1), key = string.sub(held, at + size),
   }
 end
 
-local function held_text(lease)
-  return lease.state .. ' ' .. text(lease.sequence) .. ' ' .. text(#lease.id) .. ' '
-    .. lease.id .. lease.key
+local function held_text(state, sequence, id, key)
+  return struct.pack(HELD, STATE_CODES[state], sequence, #id) .. id .. key
 end
 
 local function free(q, lease)

@@ -14,8 +14,8 @@
 --        held_of(q, worker)   hash  lease number -> state, sequence, entry id, key
 --        make_room(q)         lets a script that drains write when memory is full
 --
--- tree     hash  the queue's counters
--- nodes    hash  key -> S, epoch, rank, last leased; then paused and share if set
+-- tree     str   the queue's counters, packed (see tree.lua)
+-- nodes    hash  key -> its record, packed (see tree.lua)
 -- entries  hash  entry id -> deliveries, expiry, token, place, key and message
 -- timers   zset  sequence + key -> due time of the key's earliest delayed entry
 -- workers  zset  worker -> until when its leases are valid
@@ -43,22 +43,28 @@ local function queue_of(queues, base)
   return string.sub(base, #queues - 4, -3)
 end
 
+-- A name is made when it is first asked for: most verbs need few of them.
+local NAMES = {__index = function(q, name)
+  local suffix = rawget(q, 'fixed')[name]
+  if suffix then
+    q[name] = q.base .. suffix
+    return q[name]
+  end
+end}
+
 local function names_of(base)
-  return {
-    base = base,
-    tree = base .. 'tree',
-    nodes = base .. 'nodes',
-    entries = base .. 'entries',
-    timers = base .. 'timers',
-    workers = base .. 'workers',
-    dead = base .. 'dead',
-    reasons = base .. 'reasons',
-    wake = base .. 'wake',
+  local fixed = {
+    tree = 'tree', nodes = 'nodes', entries = 'entries', timers = 'timers',
+    workers = 'workers', dead = 'dead', reasons = 'reasons', wake = 'wake',
   }
+  return setmetatable({base = base, fixed = fixed}, NAMES)
 end
 
 local function index_of(q, epoch)
-  return q.base .. 'index:' .. text(epoch)
+  if q.index_epoch ~= epoch then
+    q.index, q.index_epoch = q.base .. 'index:' .. text(epoch), epoch
+  end
+  return q.index
 end
 
 local function ready_of(q, key)

@@ -8,9 +8,9 @@
 make_room(base)
 local q = open(base)
 local node = node_of(q, key)
-if node.paused == '0' then
+if node.paused == 0 then
   leave(q, key, node)
-  node.paused, node.is_changed = '1', true
+  node.paused, node.is_changed = 1, true
   save(q)
 end
 return {'paused'}

@@ -2,7 +2,8 @@
 --
 -- NEEDS  leases, sweeping
 -- KEYS   queues     zset  names of the queues that ever held an entry
---        reaping    hash  last: when reaping ran last; until: it holds back
+--        reaping    hash  last: when reaping ran last; until: it holds back; and of
+--                         each queue where its last sweep ended
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
 --        lease_us   num   how long a worker is trusted, microseconds
@@ -37,7 +38,7 @@ end
 -- Up to `limit` leases of one dead worker; whether it has no more.
 local function reap_worker(q, name)
   local held = held_of(q, name)
-  local found = redis.call('HSCAN', held, '0', 'COUNT', limit)[2]
+  local found = limit > 0 and redis.call('HSCAN', held, '0', 'COUNT', limit)[2] or {}
   local leases = {}
   for i = 1, #found, 2 do leases[#leases + 1] = lease_of(found[i], found[i + 1]) end
   table.sort(leases, function(a, b) return tonumber(a.number) < tonumber(b.number) end)
@@ -65,7 +66,7 @@ for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
     end
   end
   if limit < before then settle_epoch(q) end
-  sweep(q, now, idle_us, most_keys)
+  sweep(q, reaping, now, idle_us, most_keys)
   save(q)
   if q.is_given_back then wake(q) end
 end

@@ -9,9 +9,9 @@
 make_room(base)
 local q = open(base)
 local node = node_of(q, key)
-if node.paused == '0' then return {'running'} end
+if node.paused == 0 then return {'running'} end
 
-node.paused, node.is_changed = '0', true
+node.paused, node.is_changed = 0, true
 if redis.call('EXISTS', ready_of(q, key)) == 1 then enter(q, key, node) end
 save(q)
 wake(q)

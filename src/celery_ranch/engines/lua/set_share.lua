@@ -4,12 +4,12 @@
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        key        str
---        share      str   a number
+--        share      num
 -- GIVES  shared           the key has the share
 make_room(base)
 local q = open(base)
 local node = node_of(q, key)
-local is_indexed = node.paused == '0' and redis.call('EXISTS', ready_of(q, key)) == 1
+local is_indexed = node.paused == 0 and redis.call('EXISTS', ready_of(q, key)) == 1
 if is_indexed then leave(q, key, node) end
 
 local s = present(q, node)

@@ -96,7 +96,7 @@ for _, q in pairs(opened) do
       gone[#gone + 1] = number
     elseif lease.is_changed then
       changed[#changed + 1] = number
-      changed[#changed + 1] = held_text(lease)
+      changed[#changed + 1] = held_text(lease.state, lease.sequence, lease.id, lease.key)
     end
   end
   write('HDEL', q.entries, q.gone_ids)

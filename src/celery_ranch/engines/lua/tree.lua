@@ -5,7 +5,11 @@
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 -- GIVES  open(base)            the queue as it stands; write it back with save(q)
 --        save(q)               write counters and records that changed
---        node_of(q, key)       a key's record, a new one if there is none
+--        node_of(q, key)       a key's record, a new one if there is none: S and the
+--                              epoch it was written in, last-served or arrival number
+--                              (0: none), when last leased, served and paused (0 or
+--                              1), share; set is_changed to have it written
+--        write(command, key, items)  one command for many items, in steps
 --        present(q, node)      its S in the present epoch
 --        enter(q, key, node)   put it into the index, at max(v, S)
 --        leave(q, key, node)   take it out
@@ -13,20 +17,18 @@
 --        is_leasable(q)        whether anything is in an index
 --        settle_epoch(q)       begin a new epoch if nothing waits and runs
 --        wake(q)               leave a token if there is reason to
-local COUNTERS = {
-  'v', 'epoch', 'shifted', 'sequence', 'number', 'arrival',
-  'waiting', 'delayed', 'leased', 'turn', 'deaths',
-}
+
+-- Packed, because reading and writing a dozen numbers as text costs more than
+-- all else that a verb does. Doubles hold every integer below 2^53.
+local TREE = '>ddddddddddd'
+local NODE = '>ddddBBd'
 
 local function open(base)
   local q = names_of(base)
-  q.was, q.loaded = {}, {}
-  local values = redis.call('HMGET', q.tree, unpack(COUNTERS))
-  for i, counter in ipairs(COUNTERS) do
-    local value = tonumber(values[i]) or 0
-    q.was[counter] = value
-    q[counter] = value
-  end
+  q.was = redis.call('GET', q.tree) or string.rep('\0', 88)
+  q.v, q.epoch, q.shifted, q.sequence, q.number, q.arrival,
+    q.waiting, q.delayed, q.leased, q.turn, q.deaths = struct.unpack(TREE, q.was)
+  q.loaded = {}
   return q
 end
 
@@ -36,26 +38,16 @@ local function write(command, key, items)
   end
 end
 
-local function record_of(node)
-  local record = text(node.s) .. ' ' .. text(node.epoch) .. ' ' .. node.rank .. ' ' .. text(node.at)
-  if node.paused == '0' and node.share == '1' then return record end
-  return record .. ' ' .. node.paused .. ' ' .. node.share
-end
-
 local function save(q)
-  local counters = {}
-  for _, counter in ipairs(COUNTERS) do
-    if q[counter] ~= q.was[counter] then
-      counters[#counters + 1] = counter
-      counters[#counters + 1] = text(q[counter])
-    end
-  end
-  write('HSET', q.tree, counters)
+  local tree = struct.pack(TREE, q.v, q.epoch, q.shifted, q.sequence, q.number, q.arrival,
+    q.waiting, q.delayed, q.leased, q.turn, q.deaths)
+  if tree ~= q.was then redis.call('SET', q.tree, tree) end
   local records = {}
   for key, node in pairs(q.loaded) do
     if node.is_changed then
       records[#records + 1] = key
-      records[#records + 1] = record_of(node)
+      records[#records + 1] = struct.pack(NODE, node.s, node.epoch, node.number, node.at,
+        node.served, node.paused, node.share)
     end
   end
   write('HSET', q.nodes, records)
@@ -66,17 +58,20 @@ local function node_of(q, key)
   if node then return node end
   local record = redis.call('HGET', q.nodes, key)
   if record then
-    local s, epoch, rank, at, paused, share =
-      string.match(record, '^(%d+) (%d+) (%S+) (%d+) ?(%d?) ?(%S*)$')
-    node = {
-      s = tonumber(s), epoch = tonumber(epoch), rank = rank, at = tonumber(at),
-      paused = paused == '' and '0' or paused, share = share == '' and '1' or share,
-    }
+    node = {}
+    node.s, node.epoch, node.number, node.at, node.served, node.paused, node.share =
+      struct.unpack(NODE, record)
   else
-    node = {s = 0, epoch = q.epoch, rank = '-', at = 0, paused = '0', share = '1', is_new = true}
+    node = {s = 0, epoch = q.epoch, number = 0, at = 0, served = 0, paused = 0, share = 1}
+    node.is_new = true
   end
   q.loaded[key] = node
   return node
+end
+
+-- Never served before served, then by arrival or last-served number.
+local function member_of(key, node)
+  return text(node.served) .. padded(node.number) .. key
 end
 
 local function present(q, node)
@@ -88,22 +83,22 @@ local function present(q, node)
 end
 
 local function put(q, key, node)
-  redis.call('ZADD', index_of(q, node.epoch), node.s, node.rank .. key)
+  redis.call('ZADD', index_of(q, node.epoch), node.s, member_of(key, node))
 end
 
 local function enter(q, key, node)
   node.s = math.max(q.v, present(q, node))
   node.epoch = q.epoch
-  if node.rank == '-' then
+  if node.number == 0 then
     q.arrival = q.arrival + 1
-    node.rank = '0' .. padded(q.arrival)
+    node.number = q.arrival
   end
   node.is_changed = true
   put(q, key, node)
 end
 
 local function leave(q, key, node)
-  redis.call('ZREM', index_of(q, node.epoch), node.rank .. key)
+  redis.call('ZREM', index_of(q, node.epoch), member_of(key, node))
 end
 
 local function is_leasable(q)
@@ -120,7 +115,7 @@ local function settle_epoch(q)
 end
 
 local function wake(q)
-  if (q.is_due_earlier or is_leasable(q)) and redis.call('LLEN', q.wake) == 0 then
+  if redis.call('EXISTS', q.wake) == 0 and (q.is_due_earlier or is_leasable(q)) then
     redis.call('LPUSH', q.wake, '1')
   end
 end
