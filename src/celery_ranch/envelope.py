@@ -204,7 +204,6 @@ def _envelope(facts: dict[str, Any], body: bytes) -> Envelope:
     missing = facts.get("-", "")
     headers: dict[str, Any] = {}
     if "t" in facts:
-        headers["lang"] = "py"
         headers["task"] = facts["t"]
         headers["id"] = task_id
         if not isinstance(facts["t"], str) or not isinstance(task_id, str):
