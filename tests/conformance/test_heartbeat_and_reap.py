@@ -179,8 +179,7 @@ def test_queues_are_reaped_by_name_workers_by_end_and_leases_by_number(engine: E
     lease(engine, 1, "late", queues=["another"])
     engine.heartbeat("late", now_us=NOW + 1)
     taken_back = []
-    known = dict.fromkeys(("early", "late"), frozenset[tuple[str, str, int]]())
-    known = {worker: engine.held(worker) for worker in known}
+    known = {worker: engine.held(worker) for worker in ("early", "late")}
     reap_after_lease_time(engine, limit=0)
     for _ in range(4):
         engine.reap(1, now_us=LATER + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -101,8 +102,7 @@ def test_two_waiters_are_both_woken_while_there_is_work_for_both(
 ) -> None:
     first, second = waiting(), waiting()
     store(engine, entries("a", 2))
-    while not (first.done() or second.done()):
-        threading.Event().wait(0.001)
+    futures.wait([first, second], 20, futures.FIRST_COMPLETED)
     lease(engine, 1)
     assert first.result(20)
     assert second.result(20)
