@@ -47,6 +47,9 @@ _TAKEN_OVER = frozenset(
     }
 )
 
+#: How much longer than asked for a blocking command may take to reply.
+_REPLY_SECONDS = 10.0
+_USUAL_SECONDS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 _OLDEST_VERSION = (6, 2)
 _SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
 
@@ -87,17 +90,16 @@ class Connections:
         if isinstance(store, str):
             self._class, found = _from_url(store)
         elif isinstance(store, redis.Redis):
-            pool = store.connection_pool
-            self._class, found = pool.connection_class, dict(pool.connection_kwargs)
-            found = {k: v for k, v in found.items() if k in _TAKEN_OVER or k.startswith("ssl_")}
+            self._class, found = _from_client(store)
         else:
             raise ConfigurationError("url", store, f"{_SCHEMES} or a redis.Redis client")
         known = _parameters(self._class)
         for name in options:
             if name not in known:
-                raise ConfigurationError(f"connection option {name}", options[name], "known names")
-        self._options: dict[str, Any] = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
-        self._options |= {**found, **options, **_always(known)}
+                allowed = f"what redis-py's {self._class.__name__} takes; it takes no {name}"
+                raise ConfigurationError(f"connection option {name}", options[name], allowed)
+        usual = {k: v for k, v in _USUAL_SECONDS.items() if k in known}
+        self._options: dict[str, Any] = {**usual, **found, **options, **_always(known)}
         self.client: Any = redis.Redis(
             connection_pool=redis.ConnectionPool(connection_class=self._class, **self._options)
         )
@@ -133,7 +135,7 @@ class Connections:
         try:
             connection.connect()
             connection.send_command(*command)
-            if not connection.can_read(timeout=seconds + float(self._options["socket_timeout"])):
+            if not connection.can_read(timeout=seconds + _REPLY_SECONDS):
                 raise redis.TimeoutError("no reply to a blocking command")
             return connection.read_response()
         except (RedisError, OSError) as error:
@@ -190,6 +192,16 @@ def _from_url(url: str) -> tuple[Any, dict[str, Any]]:
     except ValueError as error:
         raise ConfigurationError("url", url, _SCHEMES) from error
     return pool.connection_class, dict(pool.connection_kwargs)
+
+
+def _from_client(client: Any) -> tuple[Any, dict[str, Any]]:
+    pool = client.connection_pool
+    found = {
+        name: value
+        for name, value in pool.connection_kwargs.items()
+        if value is not None and (name in _TAKEN_OVER or name.startswith("ssl_"))
+    }
+    return pool.connection_class, found
 
 
 def _parameters(connection_class: Any) -> frozenset[str]:
