@@ -46,8 +46,10 @@ def _records() -> int:
     return os.open(os.environ[RECORDS_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
-work_plainly = plain.task(name="work")(work)
-work_fairly = lru_task(fair, name="work")(work)
+# Celery shares an application's tasks with every other one of the process,
+# and a fair task makes the applications fair that it comes to.
+work_plainly = plain.task(name="work", shared=False)(work)
+work_fairly = lru_task(fair, name="work", shared=False)(work)
 
 
 def publish_plainly(key: str, number: int, *args: Any, **options: Any) -> None:

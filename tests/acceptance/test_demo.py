@@ -19,7 +19,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def start_demo(folder, *arguments):
-    """Start the demo in a folder; all its processes have that as TMPDIR."""
+    """Start the demo in a folder; the TMPDIR of all its processes is in it."""
     return subprocess.Popen(
         [sys.executable, "-m", "celery_ranch.demo", *arguments],
         cwd=folder,
@@ -36,7 +36,7 @@ def processes_of(folder):
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get("TMPDIR") == str(folder):
+            if process.environ().get("TMPDIR", "").startswith(str(folder)):
                 found.append(" ".join(process.cmdline()))
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
             continue

@@ -23,13 +23,15 @@ fair = Celery("fair")
 fair.conf.update(task_ignore_result=True, broker_connection_retry_on_startup=True)
 
 
-@plain.task(name="render", bind=True)
+# Celery shares an application's tasks with every other one of the process,
+# and a fair task makes the applications fair that it comes to.
+@plain.task(name="render", bind=True, shared=False)
 def render_plainly(task: Task, number: int, run_seconds: float) -> None:
     """Say that the task of this number starts, then work."""
     _render(task, number, run_seconds)
 
 
-@lru_task(fair, name="render", bind=True)
+@lru_task(fair, name="render", bind=True, shared=False)
 def render_fairly(task: Task, number: int, run_seconds: float) -> None:
     """Say that the task of this number starts, then work."""
     _render(task, number, run_seconds)

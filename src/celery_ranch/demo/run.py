@@ -48,10 +48,17 @@ def run(
     with (
         app,
         Redis(unix_socket_path=server.socket_path) as redis,
-        WorkerProcess(name, url, log, concurrency=PROCESSES) as worker,
+        WorkerProcess(
+            name,
+            url,
+            log,
+            concurrency=PROCESSES,
+            # A worker that has to be killed leaves its temporary files.
+            environment={"TMPDIR": str(server.folder)},
+        ) as worker,
     ):
         starts = _Starts(redis, worker)
-        submit("warm-up", WARM_UP, 0.0)
+        submit("warm-up", WARM_UP, RUN_SECONDS)
         starts.next(SILENCE_SECONDS)
         return _submit_and_watch(submit, planned, starts, on_start)
 
