@@ -31,7 +31,7 @@ DECISIONS = 1_000_000 if IS_LONG else 100_000
 QUEUE = "celery"
 SECOND = 1_000_000
 LEASE_US = 30 * SECOND
-IDLE_US = 20 * SECOND
+IDLE_US = SECOND
 KEYS = [f"k{i}" for i in range(30)]
 
 
@@ -117,7 +117,7 @@ class _History:
             (6, self.cancel),
             (3, self.pause),
             (6, self.resume),
-            (1, self.reap),
+            (3, self.reap),
             (1, self.beat),
         ]
 
@@ -130,7 +130,7 @@ class _History:
 
     def key(self) -> str:
         """Return a key; some are much busier than others."""
-        return KEYS[min(self.random.randrange(len(KEYS)), self.random.randrange(len(KEYS)))]
+        return KEYS[min(self.random.randrange(len(KEYS)) for _ in range(3))]
 
     def store(self) -> None:
         key = self.key()
@@ -241,7 +241,7 @@ def test_the_key_least_recently_leased_from_is_leased_next(seed: int, tag_limit:
     history = _History(random.Random(seed), tag_limit)
     while history.decisions < DECISIONS:
         history.step()
-    assert history.forgotten > DECISIONS // 10_000
+    assert history.forgotten > DECISIONS // 100
 
 
 @given(
