@@ -20,6 +20,9 @@ __all__ = ["LoopDriver"]
 
 logger = get_logger(__name__)
 
+#: How long a turn may be put off so that it carries more, in seconds.
+_HOLD_SECONDS = 0.01
+
 
 class LoopDriver:
     """Settles and leases at the end of each tick of the loop.
@@ -60,6 +63,8 @@ class LoopDriver:
         self._unsent: list[Outcome] = []
         self._listen_seconds = wait_seconds
         self._stale_timer: Any = None
+        self._hold_timer: Any = None
+        self._is_overdue = False
         self._signal = LoopSignal(hub, self.tick)
         listener = Listener(self._on_leased, self._on_woken, self._on_lost, self._on_ready)
         self._link = _open_link(hub, engine, worker, listener)
@@ -99,18 +104,43 @@ class LoopDriver:
         """Say what is left to be said and let go of the loop."""
         self._hub.on_tick.discard(self.tick)
         self._check_timer.cancel()
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
+        for timer in (self._stale_timer, self._hold_timer):
+            if timer is not None:
+                timer.cancel()
         self._settle_now()
         self._link.close()
         self._signal.close()
 
     def _turn(self) -> None:
+        wants = self._is_leasing and self._may_lease
+        if not (wants or self._unsent or self._book.has_outcomes):
+            return
+        room = self._feeder.room if wants else 0
+        if self._may_hold_back(room):
+            return
         queues = self._queues()
-        limit = self._feeder.room if self._is_leasing and self._may_lease and queues else 0
+        limit = room if queues else 0
         outcomes = self._outcomes()
         if limit or outcomes:
             self._link.turn(outcomes, queues, limit)
+
+    def _may_hold_back(self, room: int) -> bool:
+        """Whether a larger turn, a moment later, serves as well.
+
+        While most of the lookahead is still at hand the pool is not waiting,
+        and a turn costs the same for one entry as for many.
+        """
+        if room >= self._capacity.lookahead // 4 or self._is_overdue or not self._may_lease:
+            self._is_overdue = False
+            return False
+        if self._hold_timer is None:
+            self._hold_timer = self._hub.call_later(_HOLD_SECONDS, self._on_held_back)
+        return True
+
+    def _on_held_back(self) -> None:
+        self._hold_timer = None
+        self._is_overdue = True
+        self.tick()
 
     def _listen(self) -> None:
         if self._may_lease or not self._is_leasing or self._link.is_listening:
