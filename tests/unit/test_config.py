@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,17 +46,15 @@ def test_the_comprehensive_example_of_the_guide_is_taken_as_it_is() -> None:
 
 
 def test_django_settings_arrive_by_their_namespace() -> None:
-    class DjangoSettings:
-        CELERY_RANCH = {"queue": "fair"}
-
+    django_settings = SimpleNamespace(CELERY_RANCH={"queue": "fair"})
     app = Celery("settings", broker="memory://", set_as_current=False)
-    app.config_from_object(DjangoSettings, namespace="CELERY")
+    app.config_from_object(django_settings, namespace="CELERY")
     assert read_settings(app).queue == "fair"
 
 
 def test_two_dicts_that_differ_are_an_error() -> None:
     app = app_with({"queue": "one"}, ranch={"queue": "another"})
-    with pytest.raises(ConfigurationError, match="app.conf.celery_ranch is given too"):
+    with pytest.raises(ConfigurationError, match="is given too"):
         read_settings(app)
 
 

@@ -10,8 +10,7 @@ from numbers import Real
 from typing import Any
 
 from celery.app.amqp import task_message
-from celery.utils.iso8601 import parse_iso8601
-from celery.utils.time import maybe_make_aware
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from celery_ranch.scheduling.model import Entry, KeyPath
 
@@ -119,6 +118,4 @@ def _microseconds(seconds: float) -> int:
 
 
 def _since_epoch_us(date: str | datetime, timezone: Any) -> int:
-    if isinstance(date, str):
-        date = parse_iso8601(date)
-    return _microseconds(maybe_make_aware(date, timezone).timestamp())
+    return _microseconds(maybe_make_aware(maybe_iso8601(date), timezone).timestamp())
