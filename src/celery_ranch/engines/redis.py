@@ -192,8 +192,8 @@ class RedisEngine:
     def request_wait(self, queues: Sequence[str], seconds: float) -> Request[bool]:
         """Return the request of `wait`, which takes up to `seconds` to reply."""
         wakes = [f"{base}wake" for base in self._places(queues)[1]]
-        # To Redis 0 is for ever, and so is whatever rounds to 0 milliseconds.
-        timeout = f"{max(seconds, 0.001):.3f}"
+        # To Redis 0 is for ever, and to 6.2 so is what it rounds down to 0 milliseconds.
+        timeout = f"{max(seconds, 0.01):.3f}"
         return Request("wait", ("BLPOP", *wakes, timeout), lambda reply: reply is not None)
 
     def wake(self, queues: Sequence[str]) -> None:
