@@ -143,3 +143,7 @@ def test_held_lists_what_is_leased_in_every_queue(engine: Engine) -> None:
     settle(engine, two, OutcomeKind.STARTED, OutcomeKind.ACKNOWLEDGED)
     assert engine.held("w1") == {("one", "a-0", one.number), ("two", "b-0", two.number)}
     assert engine.held("w2") == frozenset()
+
+
+def test_a_store_in_order_worries_nobody(engine: Engine) -> None:
+    assert engine.warnings() == ()

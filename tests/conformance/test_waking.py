@@ -208,7 +208,7 @@ def test_no_wake_up_is_lost_between_many_publishers_and_workers(engine: Engine) 
             taken.extend(one.entry_id for one in leased.leases)
             if len(taken) == total:
                 is_all_taken.set()
-                engine.enqueue([entry("end")])
+                engine.enqueue([entry("end", due_in_us=3_600 * SECOND)])
             if not leased.leases:
                 engine.wait([QUEUE], 20)
         engine.wake([QUEUE])

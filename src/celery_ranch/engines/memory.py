@@ -262,6 +262,9 @@ class MemoryEngine:
             state = self._queues.get(queue)
             return () if state is None else state.pending(key, offset, limit)
 
+    def warnings(self) -> tuple[str, ...]:
+        return ()
+
     def close(self) -> None:
         """Let go of nothing: the memory goes with the engine."""
 
