@@ -12,7 +12,9 @@ from types import TracebackType
 
 __all__ = ["WorkerFailedError", "WorkerProcess"]
 
-STOP_SECONDS = 15.0
+#: A prefork pool that is stopped as its last task ends may wait half a minute
+#: for its own children (billiard 4.3, ``_ensure_messages_consumed``).
+STOP_SECONDS = 5.0
 
 
 class WorkerFailedError(Exception):
@@ -84,7 +86,7 @@ class WorkerProcess:
         return WorkerFailedError(reason, "\n".join(lines[-15:]))
 
     def stop(self) -> None:
-        """Let the worker finish what runs, then end it with all its children."""
+        """Let the worker finish what runs, for 5 seconds, then end it with all its children."""
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
