@@ -12,14 +12,17 @@ they equal the task's id, the usual properties and content type.
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.serialization import loads, prepare_accept_content
 from kombu.utils import json
 
 from celery_ranch.config import SerializerType
 
-__all__ = ["Envelope", "pack", "unpack"]
+__all__ = ["Envelope", "pack", "request_facts", "unpack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,40 @@ def unpack(data: bytes, accept_pickle: bool = False) -> Envelope:
         return _envelope(facts, body)
     except (TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"the facts are incomplete: {error!r}") from error
+
+
+def request_facts(envelope: Envelope, accept: Iterable[str]) -> dict[str, Any]:
+    """Return what Celery's request would say of a message, as far as it can be read.
+
+    Where the body cannot be, `args` and `kwargs` are their representations.
+
+    Args:
+        envelope: A message of either task protocol.
+        accept: The content types that may be decoded, as `accept_content` has them.
+    """
+    facts = dict(envelope.headers)
+    facts.setdefault("id", envelope.properties.get("correlation_id"))
+    facts.setdefault("task", "")
+    args, kwargs = facts.get("argsrepr"), facts.get("kwargsrepr")
+    embed: Mapping[str, Any] = {}
+    if "compression" not in facts:
+        try:
+            body = loads(
+                envelope.body,
+                envelope.content_type,
+                envelope.content_encoding,
+                accept=prepare_accept_content(accept),
+            )
+        except (ContentDisallowed, DecodeError):
+            body = None
+        if isinstance(body, (list, tuple)) and len(body) == 3:
+            args, kwargs, embed = body
+        elif isinstance(body, Mapping):  # task protocol 1
+            facts.update(body)
+            args, kwargs = body.get("args"), body.get("kwargs")
+    facts.update(embed)
+    facts.update(args=args, kwargs=kwargs)
+    return facts
 
 
 def _split(data: bytes, accept_pickle: bool) -> tuple[Any, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -16,13 +16,11 @@ from celery.app.routes import MapRoute
 from celery.app.task import Context
 from celery.utils.log import get_logger
 from kombu.entity import Queue
-from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.serialization import loads, prepare_accept_content
 
 from celery_ranch.config import SerializerType, Settings, read_settings
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.opening import Store, StoreOffer, choose_store, open_engine
-from celery_ranch.envelope import Envelope, unpack
+from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.errors import ConfigurationError, RanchWarning, UnknownEntryError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import (
@@ -326,7 +324,7 @@ class Ranch:
             envelope = unpack(message, accept_pickle=self._accepts_pickle())
         except ValueError:
             return PendingTask(entry_id, "", "", "", "")
-        request = _request(envelope, self.app.conf.accept_content)
+        request = request_facts(envelope, self.app.conf.accept_content)
         return PendingTask(
             entry_id, request["id"], request["task"], request["args"], request["kwargs"]
         )
@@ -340,40 +338,13 @@ class Ranch:
         except ValueError as error:
             logger.error("A cancelled task cannot be told from its message: %s", error)
             return
-        request = _request(envelope, self.app.conf.accept_content)
+        request = request_facts(envelope, self.app.conf.accept_content)
         self.app.backend.mark_as_revoked(
             request["id"],
             reason="cancelled",
             request=Context(request),
             store_result=not request.get("ignore_result"),
         )
-
-
-def _request(envelope: Envelope, accept: Any) -> dict[str, Any]:
-    """Return what Celery's request says of a message, as far as it can be read."""
-    facts = dict(envelope.headers)
-    facts.setdefault("id", envelope.properties.get("correlation_id"))
-    facts.setdefault("task", "")
-    args, kwargs = facts.get("argsrepr"), facts.get("kwargsrepr")
-    embed: Mapping[str, Any] = {}
-    if "compression" not in facts:
-        try:
-            body = loads(
-                envelope.body,
-                envelope.content_type,
-                envelope.content_encoding,
-                accept=prepare_accept_content(accept),
-            )
-        except (ContentDisallowed, DecodeError):
-            body = None
-        if isinstance(body, (list, tuple)) and len(body) == 3:
-            args, kwargs, embed = body
-        elif isinstance(body, Mapping):  # task protocol 1
-            facts.update(body)
-            args, kwargs = body.get("args"), body.get("kwargs")
-    facts.update(embed)
-    facts.update(args=args, kwargs=kwargs)
-    return facts
 
 
 def _broker(app: Celery) -> StoreOffer:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.exceptions import OperationalError
-from celery.signals import before_task_publish
 from redis import Redis
 
 from celery_ranch import (
@@ -140,25 +141,65 @@ def test_a_store_that_is_away_gives_celery_s_own_error_and_nothing_is_stored(
     assert stored(away.url, redis_prefix) == []
 
 
-@pytest.mark.parametrize("settings, retries", [({}, 3), ({"redis_max_retries": 1}, 1)])
-def test_a_publish_is_tried_again_as_often_as_set(
-    away: RedisServer, redis_prefix: str, settings: dict[str, Any], retries: int
+class HangingUp:
+    """A server that ends every connection at once, and counts them."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"redis://127.0.0.1:{self._socket.getsockname()[1]}"
+        self.calls = 0
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            connection, _ = self._socket.accept()
+            with connection:
+                if connection.recv(4) == b"stop":
+                    return
+            self.calls += 1
+
+    def close(self) -> None:
+        with socket.create_connection(self._socket.getsockname()) as connection:
+            connection.sendall(b"stop")
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def hanging_up() -> Iterator[HangingUp]:
+    server = HangingUp()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize(
+    "settings, options, tries",
+    [
+        ({}, {}, 4),
+        ({"redis_max_retries": 1}, {}, 2),
+        ({"redis_max_retries": 0}, {}, 1),
+        ({"redis_max_retries": 1}, {"retry_policy": FAST}, 3),
+        ({}, {"retry_policy": {"max_retries": 0}}, 1),
+        ({}, {"retry": False}, 1),
+    ],
+)
+def test_a_publish_is_tried_again_as_often_as_call_and_settings_say(
+    hanging_up: HangingUp, settings: dict[str, Any], options: dict[str, Any], tries: int
 ) -> None:
-    told = []
-    app = make_app(away.url, redis_prefix, settings)
-    app.conf.task_publish_retry_policy = {**app.conf.task_publish_retry_policy, "interval_max": 0}
-    render = make_task(app)
+    app = make_app(hanging_up.url, "p:", settings)
+    app.conf.task_publish_retry_policy = {**FAST, "max_retries": 3}
+    with pytest.raises(OperationalError):
+        make_task(app).apply_async(lru_key="acme", **options)
+    assert hanging_up.calls == tries
 
-    def before(retry_policy: dict[str, Any], **_: Any) -> None:
-        told.append(retry_policy["max_retries"])
 
-    before_task_publish.connect(before, sender="render")
-    try:
-        with pytest.raises(OperationalError):
-            render.lru_delay("acme")
-    finally:
-        before_task_publish.disconnect(before, sender="render")
-    assert told == [retries]
+def test_the_app_s_own_retry_policy_counts_before_the_setting(hanging_up: HangingUp) -> None:
+    app = make_app(hanging_up.url, "p:", {"redis_max_retries": 1})
+    app.conf.task_publish_retry_policy = {**FAST, "max_retries": 5}
+    with pytest.raises(OperationalError):
+        make_task(app).lru_delay("acme")
+    assert hanging_up.calls == 6
 
 
 def test_a_publish_succeeds_when_the_store_comes_back_meanwhile(

@@ -20,7 +20,7 @@ RUNNING = SimpleNamespace(lru_key="running")
 app = Celery("keys", broker="memory://", set_as_current=False)
 
 
-@app.task(name="add")
+@app.task(name="add", shared=False)
 def add(x: int, y: int = 0) -> int:
     return x + y
 

@@ -35,9 +35,7 @@ class _Aliases(_Base):
 
     def __getitem__(self, name: str) -> Any:
         resolved = self._resolved(name)
-        if resolved == name:
-            return super().__getitem__(name)
-        if resolved in self.keys():
+        if resolved == name or resolved in self.keys():
             return super().__getitem__(resolved)
         return self.add(self.new_missing(resolved))
 
@@ -50,10 +48,16 @@ class _Aliases(_Base):
     def __contains__(self, name: object) -> bool:
         return name in ALIASES or super().__contains__(name)
 
+    def select(self, include: Any) -> None:
+        """Consume from these alone, aliases among them."""
+        super().select(self._all_resolved(include))
+
     def deselect(self, exclude: Any) -> None:
         """Do not consume from these, aliases among them."""
-        names = [self._resolved(name) for name in maybe_list(exclude) or []]
-        super().deselect(names)
+        super().deselect(self._all_resolved(exclude))
+
+    def _all_resolved(self, names: Any) -> list[str]:
+        return [self._resolved(name) for name in maybe_list(names) or []]
 
     def _resolved(self, name: str) -> str:
         # Whoever declares a queue of that name has one.
