@@ -9,6 +9,8 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -49,6 +51,8 @@ _TAKEN_OVER = frozenset(
 
 #: How much longer than asked for a blocking command may take to reply.
 _REPLY_SECONDS = 10.0
+#: A connection used within this time is not looked at before it is used again.
+_TRUSTED_SECONDS = 1.0
 _USUAL_SECONDS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 _OLDEST_VERSION = (6, 2)
 _SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
@@ -100,9 +104,8 @@ class Connections:
                 raise ConfigurationError(f"connection option {name}", options[name], allowed)
         usual = {k: v for k, v in _USUAL_SECONDS.items() if k in known}
         self._options: dict[str, Any] = {**usual, **found, **options, **_always(known)}
-        self.client: Any = redis.Redis(
-            connection_pool=redis.ConnectionPool(connection_class=self._class, **self._options)
-        )
+        self._free: deque[tuple[float, RedisConnection]] = deque()
+        self._pid = os.getpid()
         self._waiting = threading.local()
         self._lock = threading.Lock()
         self._waiters: WeakSet[RedisConnection] = WeakSet()
@@ -118,12 +121,26 @@ class Connections:
             StoreError, StoreUnavailableError: But for an unknown script,
                 which is raised as redis-py does.
         """
+        # redis-py's own client takes longer for this than Redis for the command.
+        connection = self._take()
         try:
-            return self.client.execute_command(*command)
-        except redis.exceptions.NoScriptError:
-            raise
-        except (RedisError, OSError) as error:
+            connection.connect()
+            connection.send_command(*command)
+            reply = connection.read_response()
+        except redis.ResponseError as error:
+            self._free.append((time.monotonic(), connection))
+            if isinstance(error, redis.exceptions.NoScriptError):
+                raise
             raise store_error(error) from error
+        except (RedisError, OSError) as error:
+            connection.disconnect()
+            self._disconnect_free()  # they are probably as dead as this one
+            raise store_error(error) from error
+        except BaseException:  # a reply that nobody reads must not meet the next command
+            connection.disconnect()
+            raise
+        self._free.append((time.monotonic(), connection))
+        return reply
 
     def block(self, command: tuple[Any, ...], seconds: float) -> Any:
         """Send a command that takes up to `seconds` to reply, on the thread's own connection.
@@ -152,19 +169,39 @@ class Connections:
             ConfigurationError: It is older than Redis 6.2.
             StoreError, StoreUnavailableError: It refused or is away.
         """
-        said = {**_facts(self.run(("INFO", "server"))), **_facts(self.run(("INFO", "memory")))}
-        version = str(said.get("redis_version", ""))
+        said = _facts(self.run(("INFO", "server"))) | _facts(self.run(("INFO", "memory")))
+        version = said.get("redis_version", "")
         numbers = tuple(int(part) for part in version.split(".") if part.isdecimal())
         if numbers < _OLDEST_VERSION:
             raise ConfigurationError("url", f"a Redis {version}", "Redis 6.2, Valkey 7.2 or newer")
-        return ServerFacts(numbers, str(said.get("maxmemory_policy", "")))
+        return ServerFacts(numbers, said.get("maxmemory_policy", ""))
 
     def close(self) -> None:
         """Disconnect; a later call connects again."""
-        self.client.connection_pool.disconnect()
+        self._disconnect_free()
         with self._lock:
             waiters = list(self._waiters)
         for connection in waiters:
+            connection.disconnect()
+
+    def _take(self) -> RedisConnection:
+        """Return a free connection, one that still stands, or a new one."""
+        if self._pid != os.getpid():  # forked: the sockets are the parent's
+            self._free, self._pid = deque(), os.getpid()
+        try:
+            used_at, connection = self._free.pop()
+        except IndexError:
+            return self.open()
+        if time.monotonic() - used_at > _TRUSTED_SECONDS and not _still_stands(connection):
+            connection.disconnect()
+        return connection
+
+    def _disconnect_free(self) -> None:
+        while self._free:
+            try:
+                _, connection = self._free.pop()
+            except IndexError:
+                return
             connection.disconnect()
 
     def _own(self) -> RedisConnection:
@@ -204,6 +241,14 @@ def _from_client(client: Any) -> tuple[Any, dict[str, Any]]:
     return pool.connection_class, found
 
 
+def _still_stands(connection: RedisConnection) -> bool:
+    """Return whether nothing came on an idle connection, its end neither."""
+    try:
+        return not connection.can_read(timeout=0)
+    except (RedisError, OSError):
+        return False
+
+
 def _parameters(connection_class: Any) -> frozenset[str]:
     return frozenset(
         name
@@ -228,8 +273,6 @@ def _always(known: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in known}
 
 
-def _facts(info: Any) -> dict[str, Any]:
-    if isinstance(info, Mapping):  # redis-py reads INFO itself
-        return dict(info)
+def _facts(info: bytes) -> dict[str, str]:
     lines = (line.split(":", 1) for line in str(info, "utf-8").splitlines() if ":" in line)
     return dict(lines)
