@@ -31,7 +31,7 @@ def test_a_worker_in_this_process_serves_the_memory_store(pool):
     app = Celery("in-memory", broker="memory://", backend="cache+memory://", set_as_current=False)
     order = []
 
-    @lru_task(app)
+    @lru_task(app, name=f"note-{pool}")
     def note(value):
         order.append(value)
         return value
