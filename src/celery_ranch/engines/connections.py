@@ -124,7 +124,6 @@ class Connections:
         # redis-py's own client takes longer for this than Redis for the command.
         connection = self._take()
         try:
-            connection.connect()
             connection.send_command(*command)
             reply = connection.read_response()
         except redis.ResponseError as error:
@@ -150,7 +149,6 @@ class Connections:
         """
         connection = self._own()
         try:
-            connection.connect()
             connection.send_command(*command)
             if not connection.can_read(timeout=seconds + _REPLY_SECONDS):
                 raise redis.TimeoutError("no reply to a blocking command")
