@@ -78,7 +78,7 @@ for _, q in pairs(opened) do
   if q.sequence > q.sequence_was then
     if q.sequence_was == 0 then redis.call('ZADD', queues, 0, queue_of(queues, q.base)) end
     save(q)
-    wake(q)
   end
+  wake(q)
 end
 return {'stored', #fresh, unpack(known)}
