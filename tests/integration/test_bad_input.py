@@ -157,7 +157,7 @@ class HangingUp:
             with connection:
                 if connection.recv(4) == b"stop":
                     return
-            self.calls += 1
+                self.calls += 1
 
     def close(self) -> None:
         with socket.create_connection(self._socket.getsockname()) as connection:

@@ -16,7 +16,7 @@ from celery.app.amqp import AMQP
 from celery.app.trace import build_tracer
 from celery.canvas import Signature
 from celery.signals import after_task_publish, before_task_publish
-from kombu import Queue
+from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
 from celery_ranch import LRUTask, Ranch, RoutingError, configure, lru_task
@@ -473,6 +473,31 @@ def test_another_queue_has_a_fair_side_of_its_own(app: Celery, add: Any) -> None
     engine = Ranch(app).engine
     assert engine.snapshot("reports").waiting == 1
     assert unpack(engine.pending("reports", ("acme",))[0][1]).headers["lru_key"] == "acme"
+
+
+def test_no_connection_to_the_broker_is_made(redis_url: str, redis_prefix: str) -> None:
+    app = Celery("no_broker", broker="amqp://127.0.0.1:1", set_as_current=False)
+    app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix}
+    add = lru_task(app, name="add", shared=False)(nothing)
+    add.apply_async(lru_key="acme", countdown=100, retry=False)
+    assert Waiting(app).keys() == {"acme": 1}
+
+
+def test_a_delayed_call_to_a_quorum_queue_waits_in_that_queue(
+    redis_url: str, redis_prefix: str
+) -> None:
+    # Celery sends it to an exchange for delayed delivery, from 5.5 on.
+    app = Celery("quorum", broker="amqp://127.0.0.1:1", set_as_current=False)
+    exchange, quorum = Exchange("topics", type="topic"), {"x-queue-type": "quorum"}
+    app.conf.task_queues = [
+        Queue(name, exchange, routing_key=name, queue_arguments=quorum) for name in ("one", "two")
+    ]
+    app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix}
+    add = lru_task(app, name="add", shared=False)(nothing)
+    add.apply_async(lru_key="acme", countdown=100, queue="two")
+    engine = Ranch(app).engine
+    assert engine.snapshot("two").delayed == 1
+    assert "eta" in unpack(engine.pending("two", ("acme",))[0][1]).headers
 
 
 def test_a_retry_is_routed_where_no_queue_may_be_created(redis_url: str, redis_prefix: str) -> None:

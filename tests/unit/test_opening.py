@@ -124,13 +124,11 @@ def test_a_storage_of_no_known_kind_is_refused() -> None:
         open_engine(choose_store(Settings(), NONE, NONE, object()), Settings())
 
 
-def store_of(app: Celery) -> Store:
-    """Return where an app stores entries, from the engine it opens."""
+def engine_of(app: Celery) -> RedisEngine:
+    """Return the engine that an app opens; nothing is sent to its server."""
     engine = Ranch(app).engine
     assert isinstance(engine, RedisEngine)
-    # redis-py's client knows where it would connect to.
-    options = engine._connections.client.connection_pool.connection_kwargs
-    return Store(None, engine.prefix, options)
+    return engine
 
 
 def app_of(broker: Any, **conf: Any) -> Celery:
@@ -140,30 +138,30 @@ def app_of(broker: Any, **conf: Any) -> Celery:
 
 
 def test_what_the_broker_s_url_says_is_taken_over() -> None:
-    options = store_of(app_of("redis://us%40er:p%3Aw@broker:6380/3")).options
-    assert (options["host"], options["port"], options["db"]) == ("broker", 6380, 3)
-    assert (options["username"], options["password"]) == ("us@er", "p:w")
+    connection = engine_of(app_of("redis://us%40er:p%3Aw@broker:6380/3")).connect()
+    assert (connection.host, connection.port, connection.db) == ("broker", 6380, 3)
+    assert (connection.username, connection.password) == ("us@er", "p:w")
 
 
 def test_what_the_broker_s_options_say_is_taken_over() -> None:
     transport = {"global_keyprefix": "app:", "socket_timeout": 3, "visibility_timeout": 60}
-    store = store_of(app_of("redis://", broker_transport_options=transport))
-    assert (store.prefix, store.options["socket_timeout"]) == ("app:celery_ranch:", 3)
+    engine = engine_of(app_of("redis://", broker_transport_options=transport))
+    assert (engine.prefix, engine.connect().socket_timeout) == ("app:celery_ranch:", 3)
 
 
 def test_what_the_broker_s_certificates_are_is_taken_over() -> None:
     certificates = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem"}
-    options = store_of(app_of("rediss://broker/0", broker_use_ssl=certificates)).options
-    assert options["ssl_ca_certs"] == "/ca.pem"
+    engine = engine_of(app_of("rediss://broker/0", broker_use_ssl=certificates))
+    assert engine.connect().ca_certs == "/ca.pem"
 
 
 def test_the_first_of_several_brokers_is_taken() -> None:
-    assert store_of(app_of("redis://one/1;redis://two/2")).options["db"] == 1
+    assert engine_of(app_of("redis://one/1;redis://two/2")).connect().db == 1
 
 
 def test_a_broker_on_a_unix_socket_is_taken(tmp_path: Path) -> None:
-    options = store_of(app_of(f"redis+socket://{tmp_path}/s?virtual_host=2")).options
-    assert (options["path"], options["db"]) == (f"{tmp_path}/s", 2)
+    connection = engine_of(app_of(f"redis+socket://{tmp_path}/s?virtual_host=2")).connect()
+    assert (connection.path, connection.db) == (f"{tmp_path}/s", 2)
 
 
 def test_another_broker_with_a_redis_result_backend_stores_there() -> None:
@@ -172,8 +170,8 @@ def test_another_broker_with_a_redis_result_backend_stores_there() -> None:
         result_backend="redis://results/5",
         result_backend_transport_options={"global_keyprefix": "r:"},
     )
-    store = store_of(app)
-    assert (store.prefix, store.options["db"]) == ("r:celery_ranch:", 5)
+    engine = engine_of(app)
+    assert (engine.prefix, engine.connect().db) == ("r:celery_ranch:", 5)
 
 
 def test_memory_is_the_last_resort_with_one_loud_warning() -> None:
@@ -199,7 +197,7 @@ def test_a_storage_given_later_is_used_from_then_on() -> None:
     app = app_of("amqp://broker", celery_ranch={"url": "memory://"})
     assert isinstance(Ranch(app).engine, MemoryEngine)
     configure(app, RedisStorage(CLIENT, prefix="later:"))
-    assert store_of(app).prefix == "later:"
+    assert engine_of(app).prefix == "later:"
 
 
 def test_an_engine_may_be_given_as_it_is() -> None:
