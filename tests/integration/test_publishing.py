@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import secrets
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from celery import Celery, chain, chord, group
 from celery.app.amqp import AMQP
 from celery.app.trace import build_tracer
+from celery.beat import Scheduler
 from celery.canvas import Signature
 from celery.signals import after_task_publish, before_task_publish
 from kombu import Exchange, Queue
@@ -21,6 +23,7 @@ from kombu.common import Broadcast
 
 from celery_ranch import LRUTask, Ranch, RoutingError, configure, lru_task
 from celery_ranch.envelope import Envelope, unpack
+from celery_ranch.publishing.amqp import FairAMQP
 from celery_ranch.scheduling.model import Lease, Outcome, OutcomeKind
 
 
@@ -139,6 +142,19 @@ def test_whatever_is_sent_with_a_key_is_stored_and_not_published(
     assert waiting.keys() == {"acme": 1}
     assert waiting.next().headers["lru_key"] == "acme"
     assert published(app) == 0
+
+
+def test_what_beat_sends_with_a_key_is_stored(app: Celery, add: Any, waiting: Waiting) -> None:
+    app.conf.beat_schedule = {
+        "nightly": {"task": "add", "schedule": 3600, "args": (1, 2), "options": {"lru_key": "acme"}}
+    }
+    scheduler = Scheduler(app)
+    scheduler.apply_async(scheduler.schedule["nightly"], producer=scheduler.producer)
+    assert (waiting.keys(), published(app)) == ({"acme": 1}, 0)
+
+
+def test_a_configured_app_survives_pickle(app: Celery) -> None:
+    assert isinstance(pickle.loads(pickle.dumps(app)).amqp, FairAMQP)
 
 
 def test_a_call_without_a_key_is_published_celery_s_way(
