@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,6 +66,7 @@ class LoopDriver:
         self._stale_timer: Any = None
         self._hold_timer: Any = None
         self._is_overdue = False
+        self._loop_thread = threading.get_ident()
         self._signal = LoopSignal(hub, self.tick)
         listener = Listener(self._on_leased, self._on_woken, self._on_lost, self._on_ready)
         self._link = _open_link(hub, engine, worker, listener)
@@ -74,7 +76,9 @@ class LoopDriver:
 
     def on_outcome(self) -> None:
         """Make sure an outcome is sent soon; any thread may call this."""
-        self._signal.set()
+        # What happens on the loop is followed by a tick in any case.
+        if threading.get_ident() != self._loop_thread:
+            self._signal.set()
 
     def before_run(self) -> None:
         """Say at once what was said of leases, if a task is to block the loop for long."""
@@ -173,6 +177,8 @@ class LoopDriver:
             self._link.check()
         except Exception:
             logger.exception("Could not reach the store; trying again")
+        # While the pool drains only timers run.
+        self.tick()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
         due = sum(not lease.is_expired for lease in leased.leases)
