@@ -92,20 +92,19 @@ def latency(side: Side, server: PrivateRedis, tasks: int, chance: random.Random)
 
 
 def footprint(side: Side, server: PrivateRedis, entries: int) -> Footprint:
-    """Measure the memory of a backlog over few keys, then over a tenth of its size.
+    """Measure the memory of a backlog at ten entries per key, and at one.
 
-    The memory is read as ``bytes = a * entries + b * keys`` from two backlogs
-    of the same size. What is left once a worker has run the one with more
-    keys is the idle keys'.
+    The second has the same entries over ten times the keys: what it takes
+    more is the keys'. What is left once a worker has run it is the idle keys'.
     """
     numbers = count()
-    few_keys, many_keys = max(1, entries // 1_000), max(2, entries // 10)
-    with_few, _ = _backlog_bytes(side, server, entries, few_keys, numbers)
-    with_many, left_bytes = _backlog_bytes(side, server, entries, many_keys, numbers)
+    keys = max(1, entries // 10)
+    at_ten, _ = _backlog_bytes(side, server, entries, keys, numbers)
+    at_one, left_bytes = _backlog_bytes(side, server, entries, entries, numbers)
     return Footprint(
-        bytes_per_entry=with_many / entries,
-        bytes_per_backlogged_key=(with_many - with_few) / (many_keys - few_keys),
-        bytes_per_idle_key=left_bytes / many_keys,
+        bytes_per_entry=at_ten / entries,
+        bytes_per_backlogged_key=(at_one - at_ten) / (entries - keys),
+        bytes_per_idle_key=left_bytes / entries,
     )
 
 

@@ -215,7 +215,7 @@ def _footprints(server: PrivateRedis, plan: Plan) -> list[Samples]:
             at_most=1.0,
         ),
         Samples(
-            "of that, per backlogged key",
+            "Redis memory per backlogged key",
             "B",
             (),
             (fair.bytes_per_backlogged_key,),
