@@ -16,5 +16,4 @@ def fair_app(tmp_path, redis_url):
 
     yield make
     for app in made:
-        app.client.close()
-        app.records.close()
+        app.close()

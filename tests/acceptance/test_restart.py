@@ -13,8 +13,7 @@ def app(tmp_path, own_redis, redis_url):
     """An application whose store alone is a Redis that may be stopped."""
     app = FairApp(tmp_path, redis_url, ranch={"url": own_redis.url})
     yield app
-    app.client.close()
-    app.records.close()
+    app.close()
 
 
 @pytest.mark.timeout(120)

@@ -48,6 +48,12 @@ class FairApp:
         configure(self.client)
         self.records = Redis.from_url(redis_url, decode_responses=True)
 
+    def close(self):
+        self.engine.close()
+        self.records.close()
+        self.client.backend.client.close()
+        self.client.close()
+
     @property
     def env(self):
         path = os.pathsep.join([str(FOLDER), *sys.path])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from celery.worker.request import Request
 
@@ -40,8 +40,12 @@ class Holding:
     is_started: bool = False
     is_acknowledged: bool = False
     is_finished: bool = False
-    started_at: float = field(default=0.0)
+    started_at: float = 0.0
     """When a process of the pool took it, by `time.monotonic`, in seconds."""
+    reason: str = ""
+    """Why it goes to the dead letters."""
+    due_in_us: int = 0
+    """For how long it is to wait when it is released."""
 
     @property
     def takes_a_slot(self) -> bool:
@@ -52,6 +56,11 @@ class Holding:
     def is_over(self) -> bool:
         """Whether nothing more will be said of it."""
         return self.is_finished and self.is_acknowledged
+
+    def outcome(self, kind: OutcomeKind) -> Outcome:
+        """Return the report of this lease."""
+        lease = self.lease
+        return Outcome(kind, lease.queue, lease.entry_id, lease.number, self.reason, self.due_in_us)
 
 
 class LeaseBook:
@@ -66,7 +75,7 @@ class LeaseBook:
         self._on_outcome = on_outcome
         self._lock = threading.Lock()
         self._holdings: dict[tuple[str, int], Holding] = {}
-        self._pending: dict[Holding, Outcome] = {}
+        self._pending: dict[Holding, OutcomeKind] = {}
         self._slots_taken = 0
 
     @property
@@ -152,9 +161,8 @@ class LeaseBook:
     def drain(self) -> list[Outcome]:
         """Return the outcomes that wait, oldest first, and forget them."""
         with self._lock:
-            outcomes = list(self._pending.values())
-            self._pending.clear()
-            return outcomes
+            pending, self._pending = self._pending, {}
+        return [holding.outcome(kind) for holding, kind in pending.items()]
 
     def _give_back(
         self, holding: Holding, kind: OutcomeKind, reason: str = "", due_in_us: int = 0
@@ -162,28 +170,21 @@ class LeaseBook:
         with self._lock:
             if holding.is_over:
                 return
+            holding.reason, holding.due_in_us = reason, due_in_us
             was_acknowledged = holding.is_acknowledged
             self._free(holding)
             holding.is_acknowledged = True
-            if was_acknowledged:
-                self._say(holding, _FINISHED)
-            else:
-                self._say(holding, kind, reason, due_in_us)
+            self._say(holding, _FINISHED if was_acknowledged else kind)
         self._on_outcome()
 
     def _free(self, holding: Holding) -> None:
         self._slots_taken -= holding.takes_a_slot
         holding.is_finished = True
 
-    def _say(
-        self, holding: Holding, kind: OutcomeKind, reason: str = "", due_in_us: int = 0
-    ) -> None:
-        lease = holding.lease
+    def _say(self, holding: Holding, kind: OutcomeKind) -> None:
         earlier = self._pending.pop(holding, None)
         if earlier is not None:
-            kind = _MERGED.get((earlier.kind, kind), kind)
-        self._pending[holding] = Outcome(
-            kind, lease.queue, lease.entry_id, lease.number, reason, due_in_us
-        )
+            kind = _MERGED.get((earlier, kind), kind)
+        self._pending[holding] = kind
         if holding.is_over:
-            self._holdings.pop((lease.queue, lease.number), None)
+            self._holdings.pop((holding.lease.queue, holding.lease.number), None)

@@ -28,6 +28,8 @@ class Listener:
     """With the reply to a turn that leased, and the limit it had."""
     on_woken: Callable[[], None]
     """When something may be leasable, or the time to wait is over."""
+    on_settled: Callable[[], None]
+    """When a turn that only settled is over."""
     on_lost: Callable[[list[Outcome]], None]
     """With outcomes of which it is unknown whether they arrived."""
     on_ready: Callable[[], None]

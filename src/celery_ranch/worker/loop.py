@@ -59,6 +59,7 @@ class LoopDriver:
         self._capacity = capacity
         self._queues = queues
         self._wait_seconds = wait_seconds
+        self._has_news = True
         self._may_lease = True
         self._is_leasing = True
         self._unsent: list[Outcome] = []
@@ -68,7 +69,9 @@ class LoopDriver:
         self._is_overdue = False
         self._loop_thread = threading.get_ident()
         self._signal = LoopSignal(hub, self.tick)
-        listener = Listener(self._on_leased, self._on_woken, self._on_lost, self._on_ready)
+        listener = Listener(
+            self._on_leased, self._on_woken, self._on_settled, self._on_lost, self._on_ready
+        )
         self._link = _open_link(hub, engine, worker, listener)
         self._check_timer = hub.call_repeatedly(1.0, self._check)
         # Runs when callbacks of a tick are done: one turn says all of it.
@@ -76,6 +79,7 @@ class LoopDriver:
 
     def on_outcome(self) -> None:
         """Make sure an outcome is sent soon; any thread may call this."""
+        self._has_news = True
         # What happens on the loop is followed by a tick in any case.
         if threading.get_ident() != self._loop_thread:
             self._signal.set()
@@ -88,11 +92,14 @@ class LoopDriver:
         self._settle_now()
 
     def tick(self) -> None:
-        """Do what there is to do now."""
+        """Do what there is to do now; without news that is nothing."""
+        if not self._has_news:
+            return
         try:
             self._feeder.feed()
             self._watch_stock()
             if self._link.is_idle:
+                self._has_news = False
                 self._turn()
                 self._listen()
         except Exception:
@@ -144,7 +151,7 @@ class LoopDriver:
     def _on_held_back(self) -> None:
         self._hold_timer = None
         self._is_overdue = True
-        self.tick()
+        self._look()
 
     def _listen(self) -> None:
         if self._may_lease or not self._is_leasing or self._link.is_listening:
@@ -170,6 +177,11 @@ class LoopDriver:
 
     def _on_stale(self) -> None:
         self._stale_timer = None
+        self._look()
+
+    def _look(self) -> None:
+        """Tick whether there is news or not."""
+        self._has_news = True
         self.tick()
 
     def _check(self) -> None:
@@ -177,10 +189,12 @@ class LoopDriver:
             self._link.check()
         except Exception:
             logger.exception("Could not reach the store; trying again")
-        # While the pool drains only timers run.
-        self.tick()
+        # Pools grow and queues are added without a word to us, and while a
+        # pool drains only timers run.
+        self._look()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
+        self._has_news = True
         due = sum(not lease.is_expired for lease in leased.leases)
         self._may_lease = leased.has_more or due >= limit
         self._listen_seconds = self._wait_seconds
@@ -189,15 +203,21 @@ class LoopDriver:
         self._feeder.take(leased.leases)
 
     def _on_woken(self) -> None:
+        self._has_news = True
         self._may_lease = True
         if not self._is_leasing or not self._feeder.room:
             self._link.wake(self._queues())
 
+    def _on_settled(self) -> None:
+        self._has_news = True
+
     def _on_lost(self, outcomes: list[Outcome]) -> None:
+        self._has_news = True
         self._unsent = outcomes + self._unsent
         self._may_lease = True
 
     def _on_ready(self) -> None:
+        self._has_news = True
         self._may_lease = True
 
 

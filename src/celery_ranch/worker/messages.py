@@ -49,11 +49,13 @@ class _LeaseChannel:
 class FairMessage(Message):
     """A message that is acknowledged to the store instead of a broker."""
 
-    holding: Holding
-    #: The eta and expiry headers as published. The store has waited and
-    #: checked already, so Celery's handler does not see them, but the task's
-    #: own request shows them.
-    moments: dict[str, Any]
+    def __init__(self, holding: Holding, moments: dict[str, Any], **fields: Any) -> None:
+        super().__init__(**fields)
+        self.holding = holding
+        #: The eta and expiry headers as published. The store has waited and
+        #: checked already, so Celery's handler does not see them, but the
+        #: task's own request shows them.
+        self.moments = moments
 
 
 def build_message(
@@ -78,6 +80,8 @@ def build_message(
     if lease.is_expired:
         headers["expires"] = _LONG_AGO
     message = FairMessage(
+        holding,
+        moments,
         body=envelope.body,
         delivery_tag=f"{lease.queue}:{lease.number}",
         content_type=envelope.content_type,
@@ -92,8 +96,6 @@ def build_message(
         accept=accept,
         channel=_LeaseChannel(book, holding),
     )
-    message.holding = holding
-    message.moments = moments
     _check(message, known_tasks)
     return message
 

@@ -138,6 +138,7 @@ class RedisLink:
         self._unconfirmed = []
         for outcome in stale:
             logger.info("Lease of %s had passed on: %s", outcome.entry_id, outcome.kind.value)
+        self._listener.on_settled()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
         self._listener.on_leased(leased, limit)

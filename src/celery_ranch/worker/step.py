@@ -134,7 +134,10 @@ class FairStep(bootsteps.StartStopStep):
 
     def _queues(self, c: Any) -> Any:
         def fair_queues() -> tuple[str, ...]:
-            names = tuple(c.app.amqp.queues.consume_from)
+            # The consumer itself, because before Celery 5.7 `add_consumer` and
+            # `cancel_consumer` do not always change `amqp.queues.consume_from`.
+            consumer = c.task_consumer
+            names = [queue.name for queue in consumer.queues] if consumer else ()
             return tuple(dict.fromkeys(self._ranch.fair_queue(name) for name in names))
 
         return fair_queues
