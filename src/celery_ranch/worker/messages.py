@@ -50,7 +50,7 @@ class FairMessage(Message):
     """A message that is acknowledged to the store instead of a broker."""
 
     def __init__(self, holding: Holding, moments: dict[str, Any], **fields: Any) -> None:
-        super().__init__(**fields)
+        super().__init__(**fields)  # type: ignore[no-untyped-call]
         self.holding = holding
         #: The eta and expiry headers as published. The store has waited and
         #: checked already, so Celery's handler does not see them, but the
