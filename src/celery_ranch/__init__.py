@@ -1,5 +1,7 @@
 """Fair scheduling for Celery: one tenant's flood no longer delays everybody else's task."""
 
+from typing import TYPE_CHECKING, Any
+
 from celery_ranch.config import SerializerType
 from celery_ranch.errors import (
     BatchTooLargeError,
@@ -16,6 +18,9 @@ from celery_ranch.errors import (
 from celery_ranch.ranch import Ranch
 from celery_ranch.task import LRUTask, configure, lru_task
 
+if TYPE_CHECKING:
+    from celery_ranch.engines.embedded import embedded_urls
+
 __all__ = [
     "BatchTooLargeError",
     "ConfigurationError",
@@ -31,5 +36,15 @@ __all__ = [
     "StoreUnavailableError",
     "UnknownEntryError",
     "configure",
+    "embedded_urls",
     "lru_task",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The embedded server's module is for POSIX alone, and few need it.
+    if name == "embedded_urls":
+        from celery_ranch.engines.embedded import embedded_urls
+
+        return embedded_urls
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -27,8 +27,8 @@ class Block:
 
     heading: str
     """The last heading before it."""
-    before: str
-    """The last line of text before it."""
+    paragraph: str
+    """The last paragraph before it."""
     language: str
     code: str
 
@@ -41,9 +41,8 @@ def blocks(text: str) -> tuple[Block, ...]:
     for match in _BLOCK.finditer(text):
         between = text[end : match.start()]
         heading = [heading, *_HEADING.findall(between)][-1]
-        lines = [line.strip() for line in between.splitlines() if line.strip()]
-        code = textwrap.dedent(match[3])
-        found.append(Block(heading, lines[-1] if lines else "", match[2], code))
+        paragraph = between.strip().rpartition("\n\n")[2]
+        found.append(Block(heading, paragraph, match[2], textwrap.dedent(match[3])))
         end = match.end()
     return tuple(found)
 
