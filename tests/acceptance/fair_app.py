@@ -5,6 +5,7 @@ import os
 import time
 
 from celery import Celery
+from celery.exceptions import Reject
 from redis import Redis
 
 from celery_ranch import LRUTask, lru_task
@@ -75,6 +76,11 @@ def fail(message):
 @lru_task(app, acks_late=True, reject_on_worker_lost=True)
 def kill_its_process():
     os.kill(os.getpid(), 9)
+
+
+@lru_task(app, acks_late=True)
+def reject():
+    raise Reject("not for me", requeue=False)
 
 
 @app.task

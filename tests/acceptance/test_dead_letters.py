@@ -47,3 +47,12 @@ def test_a_content_type_that_is_not_accepted(app):
 def test_a_task_that_the_worker_does_not_know(app):
     message = app.entry("there_is_no_such_task", key="a").message
     assert "unknown task 'fair_app.there_is_no_such_task'" in bury(app, message)
+
+
+def test_a_rejection_by_the_task_itself_is_no_dead_letter(app):
+    app.send("reject", lru_key="a")
+    with app.worker(pool="solo"):
+        assert app.send("note", "others go on", lru_key="a").get(timeout=20)
+        app.await_idle()
+
+    assert app.engine.dead_letters(app.name) == ()
