@@ -118,10 +118,11 @@ def test_what_the_guide_installs_is_what_there_is(guide):
 
 
 @every_guide
-def test_without_a_store_a_call_waits_in_this_process_and_says_so(guide, lonely_reader):
-    lonely_reader.write("myapp.py", RESULT, code(guide, CREATING))
+def test_with_nothing_configured_a_call_waits_in_this_process_and_says_so(guide, tmp_path):
+    reader = Reader(tmp_path)
+    reader.write("myapp.py", RESULT, code(guide, CREATING))
 
-    told = lonely_reader.run_python(
+    told = reader.run_python(
         DATA,
         code(guide, SUBMITTING),
         "from celery_ranch import Ranch\n",
