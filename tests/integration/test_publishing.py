@@ -346,9 +346,9 @@ NOW = datetime.now(timezone.utc)
         ({"countdown": 100}, True),
         ({"countdown": 0}, False),
         ({"countdown": -5}, False),
-        ({"eta": NOW + timedelta(seconds=100)}, True),
+        ({"eta": NOW + timedelta(days=1)}, True),
         ({"eta": NOW - timedelta(seconds=100)}, False),
-        ({"eta": (NOW + timedelta(seconds=100)).isoformat()}, True),
+        ({"eta": (NOW + timedelta(days=1)).isoformat()}, True),
         ({"countdown": 100, "eta": NOW}, True),
     ],
 )
