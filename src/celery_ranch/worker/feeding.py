@@ -79,6 +79,11 @@ class Feeder:
         """Whether something was leased ahead."""
         return bool(self._stock)
 
+    @property
+    def is_well_stocked(self) -> bool:
+        """Whether most of the lookahead is at hand, so that leasing can wait."""
+        return self.room < self._capacity.lookahead // 4
+
     def connect(self) -> None:
         """Take the consumer's present handler; call it at each (re)start."""
         self._is_stopped = False

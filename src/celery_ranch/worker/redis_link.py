@@ -102,6 +102,8 @@ class RedisLink:
         try:
             self._turns = Line(self._hub, self._engine, self._on_broken)
             self._wakes = Line(self._hub, self._engine, self._on_broken)
+            # A server that is going down still accepts connections.
+            self._turns.ask(self._engine.request_heartbeat(self._worker))
         except Exception as error:
             self._on_broken(error)
             return

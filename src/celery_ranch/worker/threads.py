@@ -48,6 +48,7 @@ class ThreadDriver:
         self._queues = queues
         self._wait_seconds = wait_seconds
         self._is_lost = False
+        self._is_drained = False
         self._stopped = threading.Event()
         self._closed = threading.Event()
         self._said = threading.Event()
@@ -111,15 +112,19 @@ class ThreadDriver:
         self._feeder.feed()
         queues = self._queues()
         limit = self._feeder.room
+        if self._feeder.has_stock and (self._is_drained or self._feeder.is_well_stocked):
+            # Only a finish moves the stock on, or its age.
+            self._freed.wait(self._feeder.stale_seconds)
+            return
         if not queues or not limit:
-            # Stock must not wait for a finish that may be far away.
-            self._freed.wait(self._feeder.stale_seconds if self._feeder.has_stock else 1.0)
+            self._freed.wait(1.0)
             return
         leased = self._engine.lease(self._worker, queues, limit)
         self._note_store_is_back()
         self._feeder.take(leased.leases)
         due = sum(not lease.is_expired for lease in leased.leases)
-        if leased.has_more or due >= limit:
+        self._is_drained = not leased.has_more and due < limit
+        if not self._is_drained or self._feeder.has_stock:
             return
         seconds = self._wait_seconds
         if leased.next_due_in_us is not None:
