@@ -279,11 +279,11 @@ class Ranch:
             return engine
         settings = self.settings
         store = choose_store(settings, _broker(self.app), _backend(self.app), storage)
-        if store.is_fallback:
-            self._fall_back_to_memory(settings, store)
+        if store.place is None:
+            self._use_memory(settings, store)
         return open_engine(store, settings)
 
-    def _fall_back_to_memory(self, settings: Settings, store: Store) -> None:
+    def _use_memory(self, settings: Settings, store: Store) -> None:
         if settings.lru_key is not None:
             raise ConfigurationError(
                 "celery_ranch['lru_key']",
@@ -291,8 +291,9 @@ class Ranch:
                 "None, unless there is a Redis store (a Redis broker, or the setting"
                 " celery_ranch['url']): a process's memory is for explicit keys",
             )
-        logger.warning(_MEMORY_WARNING)
-        warnings.warn(_MEMORY_WARNING, RanchWarning, stacklevel=2)
+        if store.is_fallback:
+            logger.warning(_MEMORY_WARNING)
+            warnings.warn(_MEMORY_WARNING, RanchWarning, stacklevel=2)
 
     def _check_process(self) -> None:
         # billiard names a pool's children; a fork of any other kind shows by its pid.

@@ -341,21 +341,24 @@ NOW = datetime.now(timezone.utc)
 
 
 @pytest.mark.parametrize(
-    "options, is_delayed",
+    "options_at, is_delayed",
     [
-        ({"countdown": 100}, True),
-        ({"countdown": 0}, False),
-        ({"countdown": -5}, False),
-        ({"eta": NOW + timedelta(days=1)}, True),
-        ({"eta": NOW - timedelta(seconds=100)}, False),
-        ({"eta": (NOW + timedelta(days=1)).isoformat()}, True),
-        ({"countdown": 100, "eta": NOW}, True),
+        (lambda now: {"countdown": 100}, True),
+        (lambda now: {"countdown": 0}, False),
+        (lambda now: {"countdown": -5}, False),
+        (lambda now: {"eta": now + timedelta(seconds=100)}, True),
+        (lambda now: {"eta": now - timedelta(seconds=100)}, False),
+        (lambda now: {"eta": (now + timedelta(seconds=100)).isoformat()}, True),
+        (lambda now: {"countdown": 100, "eta": now}, True),
     ],
 )
 def test_a_due_time_is_kept_by_the_store(
-    add: Any, waiting: Waiting, options: dict[str, Any], is_delayed: bool
+    add: Any,
+    waiting: Waiting,
+    options_at: Callable[[datetime], dict[str, Any]],
+    is_delayed: bool,
 ) -> None:
-    add.apply_async(lru_key="acme", **options)
+    add.apply_async(lru_key="acme", **options_at(datetime.now(timezone.utc)))
     snapshot = waiting.ranch.engine.snapshot(waiting.queue)
     assert (snapshot.delayed, snapshot.waiting) == (int(is_delayed), int(not is_delayed))
     if is_delayed:

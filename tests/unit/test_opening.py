@@ -187,8 +187,9 @@ def test_memory_that_was_asked_for_is_no_surprise() -> None:
     assert isinstance(Ranch(app).engine, MemoryEngine)
 
 
-def test_a_key_setting_needs_a_store_that_others_reach() -> None:
-    app = app_of("amqp://broker", celery_ranch={"lru_key": "acme"})
+@pytest.mark.parametrize("chosen", [{}, {"url": "memory://"}])
+def test_a_key_setting_needs_a_store_that_others_reach(chosen: dict[str, str]) -> None:
+    app = app_of("amqp://broker", celery_ranch={"lru_key": "acme", **chosen})
     with pytest.raises(ConfigurationError, match="lru_key"):
         _ = Ranch(app).engine
 
