@@ -41,9 +41,10 @@ class Capacity:
     def size(self) -> int:
         """How many tasks the pool can run at once."""
         # The autoscaler only grows the pool when more is reserved than runs.
-        largest = getattr(self._consumer.controller, "max_concurrency", None)
-        if largest:
-            return int(largest)
+        # `celery control autoscale` changes its own maximum alone.
+        autoscaler = getattr(self._consumer.controller, "autoscaler", None)
+        if autoscaler is not None:
+            return int(autoscaler.max_concurrency)
         return int(self._consumer.pool.num_processes or 1)
 
     @property

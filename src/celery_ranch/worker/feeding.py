@@ -7,8 +7,9 @@ own queue, and is given back when the tasks before it turn out to be long.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -16,7 +17,6 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from kombu.serialization import prepare_accept_content
 
-from celery_ranch.scheduling.model import Lease
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.messages import FairMessage, UnfitMessageError, build_message
@@ -59,6 +59,9 @@ class Feeder:
         self._accept = prepare_accept_content(consumer.app.conf.accept_content)
         self._stock: deque[Holding] = deque()
         self._stocked_slots = 0
+        # What leases in a thread is stopped from another one.
+        self._lock = threading.RLock()
+        self._running_inline = threading.RLock()
         self._stocked_at = 0.0
         self._next_slot: dict[str, float] = {}
         self._is_stopped = False
@@ -84,34 +87,51 @@ class Feeder:
         """Whether most of the lookahead is at hand, so that leasing can wait."""
         return self.room < self._capacity.lookahead // 4
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing is handed over any more, so nothing should be leased."""
+        return self._is_stopped or _is_set(state.should_stop) or _is_set(state.should_terminate)
+
     def connect(self) -> None:
         """Take the consumer's present handler; call it at each (re)start."""
         self._is_stopped = False
         self._handle = self._consumer.create_task_handler()
 
-    def take(self, leases: Iterable[Lease]) -> None:
-        """Accept newly leased entries and start what there is a slot for."""
-        holdings = self._book.take(leases)
+    def take(self, holdings: Sequence[Holding]) -> None:
+        """Accept what was newly leased and start what there is a slot for."""
         if not self._stock:
             self._stocked_at = monotonic()
-        self._stock.extend(holdings)
-        self._stocked_slots += sum(holding.takes_a_slot for holding in holdings)
+        with self._lock:
+            self._stock.extend(holdings)
+            self._stocked_slots += sum(holding.takes_a_slot for holding in holdings)
         self.feed()
 
     def feed(self) -> None:
         """Hand over what there is a slot for, and give back what got stale."""
-        while self._stock:
-            if self._is_stopping() or self._is_stale():
-                self._empty_stock()
-                return
-            if not self._stock[0].lease.is_expired and not self._has_slot():
-                return
-            self._hand_over(self._unstock())
+        while True:
+            with self._lock:
+                if not self._stock:
+                    return
+                if self.is_stopping or self._is_stale():
+                    self._empty_stock()
+                    return
+                if not self._stock[0].lease.is_expired and not self._has_slot():
+                    return
+                holding = self._unstock()
+            with self._running_inline:
+                self._hand_over(holding)
 
     def stop(self) -> None:
-        """Hand nothing over any more; what was leased ahead is given back."""
+        """Hand nothing over any more; what was leased ahead is given back.
+
+        What a solo pool runs in another thread has ended then, but for a cold
+        shutdown: such a pool has nothing that would wait for it.
+        """
         self._is_stopped = True
         self._empty_stock()
+        if self._capacity.runs_inline and not _is_set(state.should_terminate):
+            with self._running_inline:
+                self._empty_stock()
 
     def on_task_request(self, request: Any) -> None:
         """Pass a request on to Celery's pool; watch it if it is ours."""
@@ -124,16 +144,14 @@ class Feeder:
                 self._book,
                 before_run=self._before_run,
                 on_run=self._capacity.learn,
+                ends_unheard=not self._consumer.pool.uses_semaphore,
             )
         self._execute(request)
 
     def _empty_stock(self) -> None:
-        while True:
-            try:
-                holding = self._unstock()
-            except IndexError:
-                return
-            self._book.release(holding)
+        with self._lock:
+            while self._stock:
+                self._book.release(self._unstock())
 
     def _unstock(self) -> Holding:
         holding = self._stock.popleft()
@@ -143,11 +161,6 @@ class Feeder:
     def _has_slot(self) -> bool:
         in_pool = self._book.slots_taken - self._stocked_slots
         return in_pool < self._capacity.handed_over_at_most
-
-    def _is_stopping(self) -> bool:
-        # Celery keeps the exit code here, and zero is one.
-        flags = (state.should_stop, state.should_terminate)
-        return self._is_stopped or any(flag is not None and flag is not False for flag in flags)
 
     def _is_stale(self) -> bool:
         return monotonic() - self._stocked_at > self.stale_seconds
@@ -162,16 +175,18 @@ class Feeder:
                 known_tasks=self._consumer.strategies,
                 accept_pickle=self._accept_pickle,
             )
-        except UnfitMessageError as error:
-            logger.error("Entry %s goes to the dead letters: %s", holding.lease.entry_id, error)
-            self._book.bury(holding, str(error))
-            return
-        held_back_us = self._rate_limited_us(message)
-        if held_back_us:
-            self._book.release(holding, held_back_us)
+        except Exception as error:
+            is_expected = isinstance(error, UnfitMessageError)
+            reason = str(error) if is_expected else f"unreadable message: {error!r}"
+            logger.error("Entry %s goes to the dead letters: %s", holding.lease.entry_id, reason)
+            self._book.bury(holding, reason)
             return
         try:
-            self._handle(message)
+            held_back_us = self._rate_limited_us(message)
+            if held_back_us:
+                self._book.release(holding, held_back_us)
+            else:
+                self._handle(message)
         except Exception:
             # One bad entry must not strand the rest of the batch; this one
             # comes back, and ends in the dead letters if it stays bad.
@@ -195,3 +210,8 @@ class Feeder:
         slot = max(now + seconds, self._next_slot.get(name, 0.0))
         self._next_slot[name] = slot + 1 / bucket.fill_rate
         return max(1, int((slot - now) * 1_000_000))
+
+
+def _is_set(flag: Any) -> bool:
+    # Celery keeps the exit code here, and zero is one.
+    return flag is not None and flag is not False

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -13,6 +11,7 @@ from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Outcome, OutcomeKind
 from celery_ranch.worker.leases import LeaseBook
+from celery_ranch.worker.native import native
 
 __all__ = ["Heartbeat"]
 
@@ -44,9 +43,9 @@ class Heartbeat:
         self._is_stopping = False
         self._is_lost = False
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
-        self._sleep = _native("time", "sleep", is_native)
-        start = _native("_thread", "start_new_thread", is_native)
-        start(self._run, ())
+        find = native if is_native else _patched
+        self._sleep = find("time", "sleep")
+        find("_thread", "start_new_thread")(self._run, ())
 
     def stop(self) -> None:
         """End the thread within a second; leases are kept until they run out."""
@@ -75,7 +74,13 @@ class Heartbeat:
             left -= 0.5
 
     def _beat(self) -> None:
-        self._verbs.heartbeat(self._worker)
+        owned = len(self._book.owned())
+        if not self._verbs.heartbeat(self._worker) and owned:
+            # Too late to call anything back: what runs here goes on, and
+            # what is reported of it changes nothing.
+            logger.error(
+                "The store took this worker for dead, and %d leases passed on to others", owned
+            )
         reaped = self._verbs.reap(_REAP_LIMIT)
         while reaped.has_more and not self._is_stopping:
             self._verbs.heartbeat(self._worker)
@@ -86,8 +91,13 @@ class Heartbeat:
         """Give back what the store says is leased here and nobody here knows.
 
         A lease whose reply was lost is such a stranger. One is released at
-        its second sight: at the first its reply may still be on the way.
+        its second sight: at the first its reply may still be on the way. A
+        task may block the loop for long before it reads a reply, so while
+        one is awaited there is no telling.
         """
+        if self._book.is_leasing:
+            self._strangers = frozenset()
+            return
         strangers = self._verbs.held(self._worker) - self._book.owned()
         lost = strangers & self._strangers
         self._strangers = strangers - lost
@@ -114,12 +124,5 @@ def _verbs(engine: Engine) -> tuple[Any, bool]:
     return BlockingVerbs(engine), True
 
 
-def _native(module: str, name: str, is_wanted: bool) -> Callable[..., Any]:
-    """Return a function of the standard library as it was before any patching."""
-    if is_wanted and "gevent.monkey" in sys.modules:
-        original: Callable[..., Any] = sys.modules["gevent.monkey"].get_original(module, name)
-        return original
-    if is_wanted and "eventlet.patcher" in sys.modules:
-        unpatched = sys.modules["eventlet.patcher"].original(module)
-        return getattr(unpatched, name)  # type: ignore[no-any-return]
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+def _patched(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)

@@ -3,19 +3,20 @@
 A `Holding` is one lease and how far its request has come. The `LeaseBook`
 keeps them and collects outcomes until somebody drains them for the store; at
 most one outcome per lease waits there, because a later one includes what an
-earlier one said. Pools of threads report from their own threads, so every
-change takes the book's lock.
+earlier one said. What was drained is remembered until the store has confirmed
+it, so no outcome is lost with a connection. Pools of threads report from their
+own threads, so every change takes the book's lock.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from celery.worker.request import Request
 
 from celery_ranch.scheduling.model import Lease, Outcome, OutcomeKind
+from celery_ranch.worker.native import native
 
 __all__ = ["Holding", "LeaseBook"]
 
@@ -73,10 +74,17 @@ class LeaseBook:
 
     def __init__(self, on_outcome: Callable[[], None]) -> None:
         self._on_outcome = on_outcome
-        self._lock = threading.Lock()
+        # Native, because the heartbeat's thread is, and a green lock would
+        # lose one that waits for it in another thread. Reentrant, because a
+        # cold shutdown drains the pool within a signal's handler (Celery 5.5).
+        self._lock = native("_thread", "RLock")()
         self._holdings: dict[tuple[str, int], Holding] = {}
         self._pending: dict[Holding, OutcomeKind] = {}
+        self._unsaid: list[Outcome] = []
+        self._unconfirmed: set[Outcome] = set()
         self._slots_taken = 0
+        self.is_leasing = False
+        """Whether a lease was asked for and its reply is not entered yet."""
 
     @property
     def slots_taken(self) -> int:
@@ -86,7 +94,7 @@ class LeaseBook:
     @property
     def has_outcomes(self) -> bool:
         """Whether there is something to drain."""
-        return bool(self._pending)
+        return bool(self._pending or self._unsaid)
 
     def holdings(self) -> tuple[Holding, ...]:
         """Return what is held now."""
@@ -94,10 +102,11 @@ class LeaseBook:
             return tuple(self._holdings.values())
 
     def owned(self) -> frozenset[tuple[str, str, int]]:
-        """Return (queue, entry id, lease number) of everything held or unsaid."""
+        """Return (queue, entry id, lease number) of everything held or not confirmed."""
         with self._lock:
-            every = (*self._holdings.values(), *self._pending)
-            return frozenset((h.lease.queue, h.lease.entry_id, h.lease.number) for h in every)
+            every: list[Lease | Outcome] = [*self._unsaid, *self._unconfirmed]
+            every += [h.lease for h in (*self._holdings.values(), *self._pending)]
+        return frozenset((each.queue, each.entry_id, each.number) for each in every)
 
     def take(self, leases: Iterable[Lease]) -> list[Holding]:
         """Enter new leases."""
@@ -159,10 +168,27 @@ class LeaseBook:
         self._give_back(holding, OutcomeKind.DEAD, reason=reason)
 
     def drain(self) -> list[Outcome]:
-        """Return the outcomes that wait, oldest first, and forget them."""
+        """Return the outcomes that wait, oldest first; `confirm` or `restore` them."""
         with self._lock:
             pending, self._pending = self._pending, {}
-        return [holding.outcome(kind) for holding, kind in pending.items()]
+            drained, self._unsaid = self._unsaid, []
+            drained += [holding.outcome(kind) for holding, kind in pending.items()]
+            self._unconfirmed.update(drained)
+        return drained
+
+    def confirm(self, outcomes: Iterable[Outcome]) -> None:
+        """Forget what arrived at the store."""
+        with self._lock:
+            self._unconfirmed.difference_update(outcomes)
+
+    def restore(self, outcomes: Sequence[Outcome]) -> None:
+        """Take back what may not have arrived; it is drained again, before the rest.
+
+        Saying an outcome twice is harmless: the second changes nothing.
+        """
+        with self._lock:
+            self._unconfirmed.difference_update(outcomes)
+            self._unsaid = [*outcomes, *self._unsaid]
 
     def _give_back(
         self, holding: Holding, kind: OutcomeKind, reason: str = "", due_in_us: int = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any, TypeVar
 
+from celery.utils.log import get_logger
 from redis.exceptions import ResponseError
 
 from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
@@ -14,6 +15,8 @@ from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.model import Outcome, Reaped
 
 __all__ = ["BlockingVerbs", "Call", "Line"]
+
+logger = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -49,6 +52,7 @@ class Line:
         self._on_broken = on_broken
         self._awaited: Sequence[Call] = ()
         self._deadline = 0.0
+        self._is_closed = False
         self._connection = engine.connect()
         self._connection.connect()
         # redis-py has no public way to the socket (checked on 4.5 to 8.1);
@@ -77,9 +81,12 @@ class Line:
             self._on_broken(error)
 
     def ask(self, request: Request[Any]) -> Any:
-        """Send one request and block for its reply, and for those before it."""
-        if self._awaited:
-            self._on_readable()
+        """Send one request and block for its reply, and for those before it.
+
+        Raises:
+            redis.exceptions.RedisError, OSError: The line broke.
+        """
+        self.finish()
         for last_try in (False, True):
             self._connection.send_command(*request.args)
             try:
@@ -89,8 +96,31 @@ class Line:
                     raise
                 self._engine.load_scripts()
 
+    def finish(self) -> None:
+        """Block until every awaited reply was read.
+
+        Raises:
+            ConnectionError: The line broke over it.
+        """
+        while self._awaited and not self._is_closed:
+            self._on_readable()
+        if self._is_closed:
+            raise ConnectionError("the line to the store is closed")
+
+    def read_waiting(self) -> None:
+        """Read replies that wait, where the loop does not run while a pool drains."""
+        try:
+            is_readable = self._connection.can_read(timeout=0)
+        except Exception as error:  # whatever it is, the worker goes on
+            self._on_broken(error)
+            return
+        if is_readable:
+            self._on_readable()
+
     def close(self) -> None:
-        """Let go of the loop and of the connection."""
+        """Let go of the loop and of the connection; nothing is awaited any more."""
+        self._is_closed = True
+        self._awaited = ()
         try:
             self._hub.remove_reader(self._fd)
         finally:
@@ -107,6 +137,9 @@ class Line:
         # stays in a buffer (TLS, hiredis) that the loop's poller cannot see.
         try:
             if not self._awaited:
+                # Its reply may have been read since the poller saw it.
+                if not self._connection.can_read(timeout=0):
+                    return
                 raise ConnectionError("the store closed the connection")
             replies = [self._reply() for _ in self._awaited]
         except Exception as error:
@@ -123,9 +156,16 @@ class Line:
                 self._on_broken(error)
                 return
             else:
-                call.then(result)
-        if again:
+                self._go_on(call, result)
+        if again and not self._is_closed:
             self._repeat(again)
+
+    def _go_on(self, call: Call, result: Any) -> None:
+        try:
+            call.then(result)
+        except Exception:
+            # Raised into the loop it would end the worker.
+            logger.exception("Could not take a reply of the store")
 
     def _repeat(self, calls: list[Call]) -> None:
         try:

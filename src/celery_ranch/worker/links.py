@@ -28,12 +28,12 @@ class Listener:
     """With the reply to a turn that leased, and the limit it had."""
     on_woken: Callable[[], None]
     """When something may be leasable, or the time to wait is over."""
-    on_settled: Callable[[], None]
-    """When a turn that only settled is over."""
+    on_settled: Callable[[list[Outcome]], None]
+    """With outcomes that arrived."""
     on_lost: Callable[[list[Outcome]], None]
     """With outcomes of which it is unknown whether they arrived."""
     on_ready: Callable[[], None]
-    """When a turn may be sent again."""
+    """When a turn may be sent again; what was asked for before is lost."""
 
 
 class Link(Protocol):
@@ -58,7 +58,7 @@ class Link(Protocol):
         ...
 
     def wake(self, queues: Sequence[str]) -> None:
-        """Pass a wake-up on that this worker cannot use."""
+        """Pass a wake-up on that this worker cannot use; only when idle."""
         ...
 
     def stop_listening(self, queues: Sequence[str]) -> None:
@@ -74,7 +74,7 @@ class Link(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the loop and of the connections."""
+        """Take the replies still due, let go of the loop and of the connections."""
         ...
 
 
@@ -100,6 +100,7 @@ class DirectLink:
     def turn(self, outcomes: list[Outcome], queues: Sequence[str], limit: int) -> None:
         if outcomes:
             self._engine.settle(self._worker, outcomes)
+            self._listener.on_settled(outcomes)
         if limit:
             self._listener.on_leased(self._engine.lease(self._worker, queues, limit), limit)
 

@@ -62,8 +62,9 @@ class LoopDriver:
         self._has_news = True
         self._may_lease = True
         self._is_leasing = True
-        self._unsent: list[Outcome] = []
         self._listen_seconds = wait_seconds
+        self._listening_to: tuple[str, ...] = ()
+        self._owed_wakes: set[str] = set()
         self._stale_timer: Any = None
         self._hold_timer: Any = None
         self._is_overdue = False
@@ -101,6 +102,7 @@ class LoopDriver:
             if self._link.is_idle:
                 self._has_news = False
                 self._turn()
+                self._pass_wakes_on()
                 self._listen()
         except Exception:
             logger.exception("Could not lease; trying again")
@@ -109,7 +111,7 @@ class LoopDriver:
         """Take nothing new; outcomes are still sent."""
         self._is_leasing = False
         self._feeder.stop()
-        self._link.stop_listening(self._queues())
+        self._link.stop_listening(tuple({*self._queues(), *self._listening_to}))
 
     def close(self) -> None:
         """Say what is left to be said and let go of the loop."""
@@ -123,16 +125,17 @@ class LoopDriver:
         self._signal.close()
 
     def _turn(self) -> None:
-        wants = self._is_leasing and self._may_lease
-        if not (wants or self._unsent or self._book.has_outcomes):
+        wants = self._is_leasing and self._may_lease and not self._feeder.is_stopping
+        if not (wants or self._book.has_outcomes):
             return
         room = self._feeder.room if wants else 0
         if self._may_hold_back(room):
             return
         queues = self._queues()
         limit = room if queues else 0
-        outcomes = self._outcomes()
+        outcomes = self._book.drain()
         if limit or outcomes:
+            self._book.is_leasing = limit > 0
             self._link.turn(outcomes, queues, limit)
 
     def _may_hold_back(self, room: int) -> bool:
@@ -159,16 +162,22 @@ class LoopDriver:
         queues = self._queues()
         # Who has no room does not take tokens from those who have.
         if queues and self._feeder.room:
+            self._listening_to = tuple(queues)
             self._link.listen(queues, self._listen_seconds)
 
-    def _outcomes(self) -> list[Outcome]:
-        unsent, self._unsent = self._unsent, []
-        return unsent + self._book.drain()
+    def _pass_wakes_on(self) -> None:
+        if self._owed_wakes and self._link.is_idle:
+            self._link.wake(tuple(self._owed_wakes))
+            self._owed_wakes.clear()
 
     def _settle_now(self) -> None:
-        outcomes = self._outcomes()
-        if outcomes and not self._link.settle_now(outcomes):
-            self._unsent = outcomes + self._unsent
+        outcomes = self._book.drain()
+        if not outcomes:
+            return
+        if self._link.settle_now(outcomes):
+            self._book.confirm(outcomes)
+        else:
+            self._book.restore(outcomes)
 
     def _watch_stock(self) -> None:
         # A loop with nothing to do sleeps longer than stock may wait.
@@ -195,25 +204,34 @@ class LoopDriver:
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
         self._has_news = True
+        # What runs inline is owned by then, and may take long.
+        holdings = self._book.take(leased.leases)
+        self._book.is_leasing = False
         due = sum(not lease.is_expired for lease in leased.leases)
         self._may_lease = leased.has_more or due >= limit
         self._listen_seconds = self._wait_seconds
         if leased.next_due_in_us is not None:
             self._listen_seconds = min(self._wait_seconds, leased.next_due_in_us / 1_000_000)
-        self._feeder.take(leased.leases)
+        self._feeder.take(holdings)
 
     def _on_woken(self) -> None:
         self._has_news = True
         self._may_lease = True
+        heard, served = set(self._listening_to), self._queues()
         if not self._is_leasing or not self._feeder.room:
-            self._link.wake(self._queues())
+            self._owed_wakes |= heard
+        else:
+            # One that this worker served when it began to listen may be cancelled.
+            self._owed_wakes |= heard.difference(served)
 
-    def _on_settled(self) -> None:
+    def _on_settled(self, outcomes: list[Outcome]) -> None:
         self._has_news = True
+        self._book.confirm(outcomes)
 
     def _on_lost(self, outcomes: list[Outcome]) -> None:
         self._has_news = True
-        self._unsent = outcomes + self._unsent
+        self._book.is_leasing = False
+        self._book.restore(outcomes)
         self._may_lease = True
 
     def _on_ready(self) -> None:

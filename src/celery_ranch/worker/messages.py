@@ -118,7 +118,19 @@ def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
     name = message.headers.get("task")
     if name is None:
         name = payload.get("task") if isinstance(payload, dict) else None
-    elif not isinstance(payload, (list, tuple)) or len(payload) != 3:
+    elif not _is_body(payload):
         raise UnfitMessageError("the body is not (args, kwargs, embed)")
-    if name not in known_tasks:
+    if not isinstance(name, str) or name not in known_tasks:
         raise UnfitMessageError(f"unknown task {name!r}")
+
+
+def _is_body(payload: Any) -> bool:
+    # What a pool of threads cannot call, nobody would hear of again.
+    if not isinstance(payload, (list, tuple)) or len(payload) != 3:
+        return False
+    args, kwargs, embed = payload
+    return (
+        isinstance(args, (list, tuple))
+        and isinstance(kwargs, dict)
+        and (embed is None or isinstance(embed, dict))
+    )

@@ -52,7 +52,7 @@ class RedisLink:
         if outcomes:
             self._unconfirmed = outcomes
             settle = self._engine.request_settle(self._worker, outcomes)
-            calls.append(Call(settle, self._on_settled))
+            calls.append(Call(settle, lambda stale: self._on_settled(outcomes, stale)))
         if limit:
             lease = self._engine.request_lease(self._worker, queues, limit)
             calls.append(Call(lease, lambda leased: self._on_leased(leased, limit)))
@@ -64,7 +64,7 @@ class RedisLink:
             self._wakes.send([Call(request, self._on_woken)], seconds)
 
     def wake(self, queues: Sequence[str]) -> None:
-        if self._turns is not None and self._turns.is_idle:
+        if self._turns is not None:
             self._turns.send([Call(self._engine.request_wake(queues), lambda _: None)])
 
     def stop_listening(self, queues: Sequence[str]) -> None:
@@ -81,20 +81,29 @@ class RedisLink:
         if self._turns is None:
             return False
         try:
-            self._turns.ask(self._engine.request_settle(self._worker, outcomes))
+            stale = self._turns.ask(self._engine.request_settle(self._worker, outcomes))
         except Exception as error:
             self._on_broken(error)
             return False
+        self._tell_stale(stale)
         return True
 
     def check(self) -> None:
-        for line in (self._turns, self._wakes):
-            if line is not None and line.is_overdue:
-                self._on_broken(TimeoutError("the store does not answer"))
+        lines = [line for line in (self._turns, self._wakes) if line is not None]
+        for line in lines:
+            if not line.is_idle:
+                line.read_waiting()
+        if any(line.is_overdue for line in lines):
+            self._on_broken(TimeoutError("the store does not answer"))
         if self._turns is None and not self._is_closed and monotonic() >= self._next_try:
             self._connect()
 
     def close(self) -> None:
+        if self._turns is not None:
+            try:
+                self._turns.finish()
+            except Exception as error:
+                self._on_broken(error)
         self._is_closed = True
         self._drop_lines()
 
@@ -136,11 +145,14 @@ class RedisLink:
             if line is not None:
                 line.close()
 
-    def _on_settled(self, stale: Sequence[Outcome]) -> None:
+    def _on_settled(self, outcomes: list[Outcome], stale: Sequence[Outcome]) -> None:
         self._unconfirmed = []
+        self._tell_stale(stale)
+        self._listener.on_settled(outcomes)
+
+    def _tell_stale(self, stale: Sequence[Outcome]) -> None:
         for outcome in stale:
             logger.info("Lease of %s had passed on: %s", outcome.entry_id, outcome.kind.value)
-        self._listener.on_settled()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
         self._listener.on_leased(leased, limit)

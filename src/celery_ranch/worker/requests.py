@@ -20,6 +20,7 @@ def watch(
     *,
     before_run: Callable[[], None],
     on_run: Callable[[float], None],
+    ends_unheard: bool,
 ) -> None:
     """Let the book hear what the pool tells the request.
 
@@ -36,6 +37,9 @@ def watch(
         before_run: Called when a process has taken it, before it runs where
             the pool runs tasks inline.
         on_run: Called with the run time in seconds when it has ended.
+        ends_unheard: Whether the pool runs nothing, and says nothing more,
+            after an error in `on_accepted`: so it is with threads (which
+            cannot terminate what was revoked before it began) and green ones.
     """
     holding.request = request
     accepted, succeeded = request.on_accepted, request.on_success
@@ -43,14 +47,21 @@ def watch(
 
     def on_accepted(pid: int, time_accepted: float) -> None:
         book.start(holding, monotonic(), acknowledged=not request.task.acks_late)
-        accepted(pid, time_accepted)
+        try:
+            accepted(pid, time_accepted)
+        except BaseException:
+            if ends_unheard:
+                book.requeue(holding)
+            raise
         before_run()
 
     def on_success(outcome: tuple[bool, Any, float], **kwargs: Any) -> None:
         try:
             succeeded(outcome, **kwargs)
         finally:
-            end(outcome[2])
+            # Of a task that exits the interpreter, a pool of threads gives
+            # no more than the error (Celery 5.4 to 5.7).
+            end(outcome[2] if isinstance(outcome, tuple) else None)
 
     def on_failure(*args: Any, **kwargs: Any) -> None:
         try:
@@ -91,13 +102,16 @@ def keep_in_pipe(request: Request, pool: Any) -> bool:
     nobody would hear of their start and end; here the pool is made to
     remember it.
 
-    `_write_to`, `_job`, `_cache` and the pool's `_pool` are private to
+    `_write_to` and its `_is_alive`, `_job`, `_cache` and the pool's `_pool` are private to
     billiard and Celery (checked on Celery 5.4 to 5.7);
     `tests/integration/test_private_points.py` fails when they move.
     """
     reference = request._apply_result
     job = reference() if reference is not None else None
-    if job is None or getattr(job, "_write_to", None) is None:
+    if job is None:
+        return False
+    process = getattr(job, "_write_to", None)
+    if process is None or not process._is_alive():
         return False
     pool._pool._cache[job._job] = job
     return True

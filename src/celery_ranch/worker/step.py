@@ -145,10 +145,13 @@ class FairStep(bootsteps.StartStopStep):
     def _is_cut_off(self, holding: Holding, c: Any) -> bool:
         """Whether Celery has forgotten a request that no process will run.
 
-        When the broker's connection breaks, Celery drops every request that
-        no process of the pool has taken.
+        When the broker's connection breaks, Celery drops what waits for the
+        pool's semaphore, and on an event loop the pool of processes drops
+        what no process has taken. Every other pool keeps what it was given.
         """
         if holding.is_started or holding.is_finished or holding.request is None:
+            return False
+        if c.hub is None or not c.pool.uses_semaphore:
             return False
         return not keep_in_pipe(holding.request, c.pool)
 

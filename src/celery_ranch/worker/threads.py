@@ -14,7 +14,6 @@ from celery.utils.log import get_logger
 
 from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import Outcome
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
 
@@ -24,6 +23,7 @@ logger = get_logger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 10.0
+_LONGEST_SILENCE_SECONDS = 1.0
 
 
 class ThreadDriver:
@@ -54,7 +54,7 @@ class ThreadDriver:
         self._said = threading.Event()
         self._freed = threading.Event()
         self._settling = threading.Lock()
-        self._unsent: list[Outcome] = []
+        self._leasing = threading.Lock()
         self._threads = [
             threading.Thread(target=self._run, args=(self._stopped, self._lease), daemon=True),
             threading.Thread(target=self._run, args=(self._closed, self._settle), daemon=True),
@@ -75,6 +75,9 @@ class ThreadDriver:
         self._stopped.set()
         self._feeder.stop()
         self._freed.set()
+        with self._leasing:
+            # What was asked for before has been entered in the book.
+            return
 
     def close(self) -> None:
         """Say what is left to be said."""
@@ -116,12 +119,20 @@ class ThreadDriver:
             # Only a finish moves the stock on, or its age.
             self._freed.wait(self._feeder.stale_seconds)
             return
-        if not queues or not limit:
+        if not queues or not limit or self._feeder.is_stopping:
             self._freed.wait(1.0)
             return
-        leased = self._engine.lease(self._worker, queues, limit)
+        with self._leasing:
+            if self._stopped.is_set():
+                return
+            self._book.is_leasing = True
+            try:
+                leased = self._engine.lease(self._worker, queues, limit)
+                holdings = self._book.take(leased.leases)
+            finally:
+                self._book.is_leasing = False
         self._note_store_is_back()
-        self._feeder.take(leased.leases)
+        self._feeder.take(holdings)
         due = sum(not lease.is_expired for lease in leased.leases)
         self._is_drained = not leased.has_more and due < limit
         if not self._is_drained or self._feeder.has_stock:
@@ -129,26 +140,28 @@ class ThreadDriver:
         seconds = self._wait_seconds
         if leased.next_due_in_us is not None:
             seconds = min(seconds, leased.next_due_in_us / 1_000_000)
-        if self._engine.wait(queues, seconds) and self._stopped.is_set():
+        if self._engine.wait(queues, seconds) and (self._stopped.is_set() or not self._feeder.room):
             self._engine.wake(queues)
 
     def _settle(self) -> None:
-        self._said.wait()
+        # An outcome may come back from a driver that was stopped.
+        self._said.wait(_LONGEST_SILENCE_SECONDS)
         self._said.clear()
         self._send_outcomes()
         self._note_store_is_back()
 
     def _send_outcomes(self) -> None:
         with self._settling:
-            self._unsent += self._book.drain()
-            if not self._unsent:
+            outcomes = self._book.drain()
+            if not outcomes:
                 return
             try:
-                self._engine.settle(self._worker, self._unsent)
-            except StoreError:
+                self._engine.settle(self._worker, outcomes)
+            except BaseException:
+                self._book.restore(outcomes)
                 self._said.set()
                 raise
-            self._unsent = []
+            self._book.confirm(outcomes)
 
     def _note_store_is_back(self) -> None:
         if self._is_lost:
