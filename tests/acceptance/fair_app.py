@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 
 from celery import Celery
@@ -81,6 +82,16 @@ def kill_its_process():
 @lru_task(app, acks_late=True)
 def reject():
     raise Reject("not for me", requeue=False)
+
+
+@lru_task(app)
+def exit_interpreter():
+    sys.exit(3)
+
+
+@lru_task(app, acks_late=True)
+def exit_interpreter_late():
+    sys.exit(3)
 
 
 @app.task

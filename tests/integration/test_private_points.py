@@ -1,0 +1,84 @@
+"""What the worker reads of other libraries without their leave; this fails when it moves."""
+
+import select
+import time
+from types import SimpleNamespace
+from weakref import ref
+
+import pytest
+from celery import Celery
+from celery.concurrency.prefork import TaskPool
+from celery.worker.request import Request
+from kombu.asynchronous import Hub, set_event_loop
+
+from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.worker.requests import keep_in_pipe
+
+
+def test_a_connection_of_redis_py_has_a_socket_that_a_loop_can_watch(redis_url):
+    connection = RedisEngine(redis_url).connect()
+    connection.connect()
+    try:
+        connection.send_command("PING")
+        readable, _, _ = select.select([connection._sock.fileno()], [], [], 10)
+
+        assert readable == [connection._sock.fileno()]
+        assert connection.read_response() == b"PONG"
+    finally:
+        connection.disconnect()
+
+
+@pytest.fixture
+def hub():
+    hub = Hub()
+    set_event_loop(hub)
+    yield hub
+    hub.close()
+    set_event_loop(None)
+
+
+@pytest.fixture
+def pool(hub):
+    app = Celery("private-points", broker="memory://", set_as_current=False)
+    pool = TaskPool(limit=1, threads=False, app=app, initargs=(app, "here"))
+    pool.start()
+    pool.register_with_event_loop(hub)
+    yield pool
+    pool.terminate()
+
+
+def run_until(hub, condition):
+    deadline = time.monotonic() + 20
+    hub.call_repeatedly(0.05, lambda: None)
+    while not condition():
+        assert time.monotonic() < deadline
+        hub.run_once()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_job_that_was_written_to_a_process_is_heard_of_after_the_pool_forgot_it(hub, pool):
+    heard = []
+    result = pool.apply_async(
+        len, ("four",), accept_callback=lambda *_: heard.append("start"), callback=heard.append
+    )
+    assert Request._apply_result is None
+    request = SimpleNamespace(_apply_result=ref(result))
+    assert not keep_in_pipe(request, pool)
+    run_until(hub, lambda: result._write_to is not None)
+
+    pool.flush()  # as Celery does when the broker's connection breaks
+    assert result._job not in pool._pool._cache
+    assert keep_in_pipe(request, pool)
+    run_until(hub, lambda: heard == ["start", 4])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_job_whose_process_is_gone_is_not_waited_for(hub, pool):
+    result = pool.apply_async(len, ("four",))
+    request = SimpleNamespace(_apply_result=ref(result))
+    run_until(hub, lambda: result._write_to is not None)
+    process = result._write_to
+    process.terminate()
+    process.join()
+
+    assert not keep_in_pipe(request, pool)

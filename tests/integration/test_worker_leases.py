@@ -1,0 +1,107 @@
+"""Real workers let go of every lease, whatever becomes of the request that owns it."""
+
+import collections
+import signal
+from dataclasses import replace
+
+import pytest
+
+from tests.acceptance.workers import FairApp
+
+
+@pytest.fixture
+def app(tmp_path, redis_url):
+    app = FairApp(tmp_path, redis_url)
+    yield app
+    app.close()
+
+
+@pytest.fixture
+def app_with_own_broker(tmp_path, redis_url, own_redis):
+    """An application whose broker alone is a Redis whose connections may be cut."""
+    app = FairApp(tmp_path, redis_url, celery={"broker_url": own_redis.url})
+    yield app
+    app.close()
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "eventlet"])
+def test_a_task_that_exits_the_interpreter_gives_its_slot_back(app, pool):
+    with app.worker(pool=pool, concurrency=1):
+        app.send("exit_interpreter", lru_key="a")
+
+        assert app.send("note", "next", lru_key="b").get(timeout=20) == "noted next"
+        app.await_idle()
+
+
+def test_a_late_acknowledged_task_that_always_exits_ends_in_the_dead_letters(tmp_path, redis_url):
+    app = FairApp(tmp_path, redis_url, ranch={"max_deliveries": 1})
+    with app.worker(pool="threads", concurrency=1):
+        app.send("exit_interpreter_late", lru_key="a")
+
+        assert app.await_dead_letter().reason == "too many deliveries"
+        app.await_idle()
+    app.close()
+
+
+def test_a_task_revoked_before_a_thread_takes_it_gives_its_slot_back(app):
+    with app.worker(pool="threads", concurrency=1) as worker:
+        # Short tasks first, so that the pool's own queue holds what comes next.
+        for number in range(30):
+            app.send("note", f"short{number}", lru_key="a")
+        app.await_recorded("ended", 30)
+        app.send("note", "blocks", 2, lru_key="a")
+        waits = app.send("note", "waits", lru_key="b")
+        app.await_recorded("started", 31)
+        worker.await_log(f"fair_app.note[{waits.id}] received")
+        waits.revoke(terminate=True)
+        app.await_recorded("ended", 31)
+        app.await_idle()
+
+        assert app.send("note", "next", lru_key="c").get(timeout=20) == "noted next"
+    assert "waits" not in app.recorded("started")
+
+
+def test_a_body_that_cannot_be_called_goes_to_the_dead_letters(app):
+    entry = app.entry("note", "x", key="a")
+    assert entry.message.count(b'[["x"], {}, {') == 1
+    broken = entry.message.replace(b'[["x"], {}, {', b'[["x"], [], {')
+    app.engine.enqueue([replace(entry, message=broken)])
+    with app.worker(pool="threads", concurrency=1):
+        assert "(args, kwargs, embed)" in app.await_dead_letter().reason
+        assert app.send("note", "next", lru_key="b").get(timeout=20) == "noted next"
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent", "eventlet"])
+def test_a_broken_connection_to_the_broker_costs_no_entry_and_runs_none_twice(
+    app_with_own_broker, own_redis, pool
+):
+    app = app_with_own_broker
+    for number in range(60):
+        app.send("note", f"short{number}", lru_key=f"k{number % 3}")
+    with app.worker(pool=pool, concurrency=2) as worker:
+        for number in range(40):
+            app.send("note", f"v{number}", 0.05, lru_key=f"k{number % 3}")
+        app.await_recorded("started", 62)
+        own_redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        worker.await_log("Connection to broker lost")
+        app.await_recorded("ended", 100)
+        app.await_idle()
+
+        assert app.send("note", "next", lru_key="k").get(timeout=20) == "noted next"
+        assert worker.stop() == 0
+    assert set(collections.Counter(app.recorded("started")).values()) == {1}
+
+
+def test_a_cold_shutdown_leaves_no_lease_behind(app):
+    late = app.send("note_late", "late", 30, lru_key="a")
+    early = app.send("note", "early", 1, lru_key="b")
+    with app.worker(concurrency=2) as worker:
+        app.await_recorded("started", 2)
+        worker.process.send_signal(signal.SIGQUIT)
+        worker.process.wait(30)
+
+    counts = app.engine.snapshot(app.name)
+    assert counts.leased == 0
+    assert app.engine.cancel(app.name, late.id) is not None
+    assert app.engine.cancel(app.name, early.id) is None
