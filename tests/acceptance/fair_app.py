@@ -98,3 +98,8 @@ def exit_interpreter_late():
 def plain_note(value):
     record("started", value)
     return f"noted {value}"
+
+
+@app.task
+def plain_sleep(seconds):
+    time.sleep(seconds)

@@ -77,15 +77,15 @@ def test_a_broken_connection_to_the_broker_costs_no_entry_and_runs_none_twice(
     app_with_own_broker, own_redis, pool
 ):
     app = app_with_own_broker
-    for number in range(60):
-        app.send("note", f"short{number}", lru_key=f"k{number % 3}")
     with app.worker(pool=pool, concurrency=2) as worker:
-        for number in range(40):
-            app.send("note", f"v{number}", 0.05, lru_key=f"k{number % 3}")
-        app.await_recorded("started", 62)
+        # Short tasks first, so that much is leased ahead, and behind two long ones.
+        seconds = [0.0] * 40 + [1.0] * 2 + [0.0] * 38
+        for number, each in enumerate(seconds):
+            app.send("note", f"v{number}", each, lru_key="k")
+        app.await_recorded("started", 41)
         own_redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         worker.await_log("Connection to broker lost")
-        app.await_recorded("ended", 100)
+        app.await_recorded("ended", 80)
         app.await_idle()
 
         assert app.send("note", "next", lru_key="k").get(timeout=20) == "noted next"
