@@ -105,3 +105,22 @@ def test_a_cold_shutdown_leaves_no_lease_behind(app):
     assert counts.leased == 0
     assert app.engine.cancel(app.name, late.id) is not None
     assert app.engine.cancel(app.name, early.id) is None
+
+
+def test_a_solo_pool_without_an_event_loop_ends_its_task_before_a_warm_shutdown(
+    tmp_path, redis_url
+):
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    options = {"data_folder_in": str(folder), "data_folder_out": str(folder)}
+    options["control_folder"] = str(folder)
+    celery = {"broker_url": "filesystem://", "broker_transport_options": options}
+    app = FairApp(tmp_path, redis_url, celery=celery)
+    app.send("note", "long", 4, lru_key="a")
+    with app.worker(pool="solo", concurrency=1) as worker:
+        app.await_recorded("started", 1)
+        assert worker.stop() == 0
+
+    assert app.recorded("ended") == ["long"]
+    assert app.engine.snapshot(app.name).leased == 0
+    app.close()
