@@ -124,3 +124,17 @@ def test_a_solo_pool_without_an_event_loop_ends_its_task_before_a_warm_shutdown(
     assert app.recorded("ended") == ["long"]
     assert app.engine.snapshot(app.name).leased == 0
     app.close()
+
+
+@pytest.mark.slow
+def test_a_pool_that_drains_for_long_does_not_count_as_a_lost_store(app):
+    """While it drains nobody polls the loop; its timers alone run (Celery 5.6)."""
+    app.send("note", "long", 13, lru_key="a")
+    app.send("note", "short", 2, lru_key="a")
+    with app.worker(concurrency=2) as worker:
+        app.await_recorded("started", 2)
+        assert worker.stop() == 0
+
+        assert "Lost the store" not in worker.log
+    assert sorted(app.recorded("ended")) == ["long", "short"]
+    assert app.engine.snapshot(app.name).leased == 0
