@@ -23,7 +23,7 @@ from kombu.utils import json
 
 from celery_ranch.config import SerializerType
 
-__all__ = ["Envelope", "pack", "request_facts", "unpack"]
+__all__ = ["Envelope", "load_json", "pack", "request_facts", "unpack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def request_facts(envelope: Envelope, accept: Iterable[str]) -> dict[str, Any]:
     return facts
 
 
-def _load_json(text: str) -> Any:
+def load_json(text: str) -> Any:
     """Return what kombu's JSON means, without its cost where nothing needs it.
 
     kombu marks what JSON does not know (times, UUIDs, decimals) by a
@@ -176,7 +176,7 @@ def _split(data: bytes, accept_pickle: bool) -> tuple[Any, bytes]:
         if not newline:
             raise ValueError("the body is missing")
         try:
-            return _load_json(line.decode("utf-8", "surrogatepass")), body
+            return load_json(line.decode("utf-8", "surrogatepass")), body
         except Exception as error:  # kombu's types may raise anything
             raise ValueError(f"the facts are not JSON: {error!r}") from error
     if data[:1] == b"P":

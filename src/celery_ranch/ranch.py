@@ -99,6 +99,7 @@ class Ranch:
         self._settings: Settings | None = None
         self._engine: Engine | None = None
         self._opened_by_pid = 0
+        self._broker_connection: Any = None
         self._plain_default_queue: str | None = None
         self._default_queue: str | None = None
 
@@ -158,6 +159,13 @@ class Ranch:
         if self._default_queue is None:
             self._default_queue = self._find_default_queue()
         return self._default_queue
+
+    @property
+    def broker_connection(self) -> Any:
+        """A connection to the broker that nobody connects: for the errors it knows."""
+        if self._broker_connection is None:
+            self._broker_connection = self.app.connection_for_write()
+        return self._broker_connection
 
     @property
     def plain_default_queue(self) -> str:

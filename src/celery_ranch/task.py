@@ -12,6 +12,7 @@ from kombu.utils.imports import symbol_by_name
 from celery_ranch.errors import InvalidShareError
 from celery_ranch.observing.views import last_configured
 from celery_ranch.publishing.amqp import install_publishing
+from celery_ranch.publishing.producer import LazyProducer
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import key_path, valid_share
 
@@ -63,6 +64,22 @@ class LRUTask(Task):
         if priority_weight is not None:
             options["lru_share"] = _share_of_weight(priority_weight)
         return self.apply_async(args, kwargs, **options)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        task_id: str | None = None,
+        producer: Any = None,
+        *more: Any,
+        **options: Any,
+    ) -> Any:
+        """As Celery's own; with `lru_key=` it waits until it is that key's turn."""
+        if producer is not None or "connection" in options or options.get("lru_key") is None:
+            return super().apply_async(args, kwargs, task_id, producer, *more, **options)
+        app = self._get_app()
+        with LazyProducer(app, Ranch.of(app).broker_connection) as lazy:
+            return super().apply_async(args, kwargs, task_id, lazy, *more, **options)
 
 
 def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from celery import Celery
 from kombu.compression import compress
 from kombu.entity import maybe_delivery_mode
 from kombu.exceptions import OperationalError
@@ -18,7 +19,7 @@ from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Entry
 
-__all__ = ["FairProducer"]
+__all__ = ["FairProducer", "LazyProducer"]
 
 
 class FairProducer:
@@ -86,6 +87,36 @@ class FairProducer:
         task_id = entry.entry_id
         while engine.enqueue((entry,)).taken:
             entry = another_id(entry, task_id)
+
+
+class LazyProducer:
+    """The broker's producer, taken from its pool when something asks for it.
+
+    A task that is stored asks for nothing but the errors of a connection, and
+    taking a producer costs a good part of what storing the task does.
+
+    Args:
+        app: Whose broker it is.
+        connection: A connection to that broker; it is never connected here.
+    """
+
+    def __init__(self, app: Celery, connection: Any) -> None:
+        self._app = app
+        self._taken: Any = None
+        self.connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        if self._taken is None:
+            self._taken = self._app.amqp.producer_pool.acquire(block=True)
+            self.connection = self._taken.connection
+        return getattr(self._taken, name)
+
+    def __enter__(self) -> LazyProducer:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        if self._taken is not None:
+            self._taken.release()
 
 
 def _envelope(body: Any, options: Mapping[str, Any]) -> Envelope:
