@@ -151,7 +151,7 @@ class LoopDriver:
             self._is_overdue = False
             return False
         if self._hold_timer is None:
-            self._hold_timer = self._hub.call_later(_HOLD_SECONDS, self._on_held_back)
+            self._hold_timer = self._call_later(_HOLD_SECONDS, self._on_held_back)
         return True
 
     def _on_held_back(self) -> None:
@@ -185,7 +185,13 @@ class LoopDriver:
     def _watch_stock(self) -> None:
         # A loop with nothing to do sleeps longer than stock may wait.
         if self._feeder.has_stock and self._stale_timer is None:
-            self._stale_timer = self._hub.call_later(self._feeder.stale_seconds, self._on_stale)
+            self._stale_timer = self._call_later(self._feeder.stale_seconds, self._on_stale)
+
+    def _call_later(self, seconds: float, callback: Callable[[], None]) -> Any:
+        timer = self._hub.call_later(seconds, callback)
+        # The loop has settled how long to sleep before its ticks are run.
+        self._signal.set()
+        return timer
 
     def _on_stale(self) -> None:
         self._stale_timer = None
