@@ -1,5 +1,6 @@
 """Real worker processes of `fair_app`, and what they recorded."""
 
+import gc
 import json
 import os
 import signal
@@ -49,10 +50,14 @@ class FairApp:
         self.records = Redis.from_url(redis_url, decode_responses=True)
 
     def close(self):
+        """Close every connection, so that none is found open when it is collected."""
         self.engine.close()
         self.records.close()
-        self.client.backend.client.close()
+        backend = self.client.backend
+        backend.result_consumer.stop()
+        backend.client.connection_pool.disconnect()
         self.client.close()
+        gc.collect()
 
     @property
     def env(self):

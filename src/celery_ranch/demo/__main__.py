@@ -35,7 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the workload plain and fair, show the waits, draw the chart; return the exit code."""
     options = _options(arguments)
     console = Console()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # SIGINT too, because a shell starts what runs in its background deaf to it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     # Celery lets these win over what an application says, and this one is private.
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
