@@ -30,7 +30,7 @@ demo: $(READY)  ## Watch a flood stop delaying everybody else (under a minute)
 	$(BIN)/python -m celery_ranch.demo
 
 test: $(READY)  ## Run every test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(PYTEST_ARGS)
 
 bench: $(READY)  ## Measure against plain Celery on the same Redis
 	$(BIN)/python benchmarks/throughput.py

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.acceptance.workers import FairApp
+from tests.workers import FairApp
 
 
 @pytest.fixture

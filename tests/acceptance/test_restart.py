@@ -4,8 +4,8 @@ import collections
 
 import pytest
 
-from tests.acceptance.workers import FairApp
 from tests.servers import eventually
+from tests.workers import FairApp
 
 
 @pytest.fixture

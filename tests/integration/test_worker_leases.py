@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.acceptance.workers import FairApp
+from tests.workers import FairApp
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Real worker processes of `fair_app`, and what they recorded."""
+"""Real worker processes of an application in `tests/applications`, and what they recorded."""
 
 import gc
 import json
@@ -11,19 +11,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celery import Celery
+from celery.backends.redis import RedisBackend
 from redis import Redis
 
 from celery_ranch import Ranch, configure
 from celery_ranch.scheduling.model import Entry
 from tests.servers import eventually
 
-FOLDER = Path(__file__).parent
+APPLICATIONS = Path(__file__).parent / "applications"
 
 
 class FairApp:
-    """One application: its settings, a client side of it, and its workers."""
+    """One application: its settings, a client side of it, and its workers.
 
-    def __init__(self, tmp_path, redis_url, *, celery=None, ranch=None):
+    Its tasks are those of a module in `tests/applications`, `fair_app` unless said
+    otherwise; the client side knows them by name only.
+    """
+
+    def __init__(self, tmp_path, redis_url, *, module="fair_app", celery=None, ranch=None):
+        self.module = module
         self.name = f"test-{uuid.uuid4().hex[:12]}"
         self.tmp_path = tmp_path
         self.redis_url = redis_url
@@ -54,21 +60,24 @@ class FairApp:
         self.engine.close()
         self.records.close()
         backend = self.client.backend
-        backend.result_consumer.stop()
-        backend.client.connection_pool.disconnect()
+        consumer = getattr(backend, "result_consumer", None)
+        if consumer is not None:
+            consumer.stop()
+        if isinstance(backend, RedisBackend):
+            backend.client.connection_pool.disconnect()
         self.client.close()
         gc.collect()
 
     @property
     def env(self):
-        path = os.pathsep.join([str(FOLDER), *sys.path])
+        path = os.pathsep.join([str(APPLICATIONS), *sys.path])
         return {**os.environ, "FAIR_APP": json.dumps(self.settings), "PYTHONPATH": path}
 
     def signature(self, task, *args, **options):
-        return self.client.signature(f"fair_app.{task}", args=args, **options)
+        return self.client.signature(f"{self.module}.{task}", args=args, **options)
 
     def send(self, task, *args, **options):
-        return self.client.send_task(f"fair_app.{task}", args=args, **options)
+        return self.client.send_task(f"{self.module}.{task}", args=args, **options)
 
     def recorded(self, kind):
         return self.records.lrange(f"{self.name}:{kind}", 0, -1)
@@ -138,7 +147,7 @@ class WorkerProcess:
 
     def __init__(self, app, name, pool, concurrency, options):
         self.log_path = app.tmp_path / f"{name}-{uuid.uuid4().hex[:6]}.log"
-        command = [sys.executable, "-m", "celery", "-A", "fair_app", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", app.module, "worker"]
         command += ["--loglevel=INFO", f"--pool={pool}", f"--concurrency={concurrency}"]
         command += [f"--hostname={name}@{app.name}", *options]
         with self.log_path.open("w") as log:

@@ -1,25 +1,15 @@
-"""The application that acceptance tests run workers of; tests set where it lives."""
+"""The application that most tests run workers of; they set where it lives."""
 
-import json
 import os
 import sys
 import time
 
-from celery import Celery
 from celery.exceptions import Reject
-from redis import Redis
+from from_environment import make_app, record
 
 from celery_ranch import LRUTask, lru_task
 
-settings = json.loads(os.environ["FAIR_APP"])
-app = Celery("fair_app")
-app.conf.update(settings["celery"])
-app.conf.celery_ranch = settings["ranch"]
-records = Redis.from_url(settings["records"], decode_responses=True)
-
-
-def record(kind, value):
-    records.rpush(f"{settings['name']}:{kind}", value)
+app = make_app("fair_app")
 
 
 @lru_task(app)
@@ -48,7 +38,7 @@ def retry_twice(self, value):
 
 @lru_task(app, ignore_result=True)
 def count(number):
-    records.rpush(f"{settings['name']}:counted", number)
+    record("counted", number)
 
 
 @lru_task(app, bind=True)

@@ -1,0 +1,23 @@
+"""What every application here is made from: the settings that a test put in FAIR_APP."""
+
+import json
+import os
+
+from celery import Celery
+from redis import Redis
+
+settings = json.loads(os.environ["FAIR_APP"])
+records = Redis.from_url(settings["records"], decode_responses=True)
+
+
+def make_app(name, **options):
+    """Return an application with the test's settings; tasks decide whether it is fair."""
+    app = Celery(name, **options)
+    app.conf.update(settings["celery"])
+    app.conf.celery_ranch = settings["ranch"]
+    return app
+
+
+def record(kind, value):
+    """Note something that the test will ask for by its kind."""
+    records.rpush(f"{settings['name']}:{kind}", value)
