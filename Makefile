@@ -14,7 +14,8 @@ NO_DOCTEST := --ignore=src/celery_ranch/demo/chart.py --ignore=src/celery_ranch/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench check check-rest lint types doctest wheel-test format clean
+.PHONY: help demo test features chaos matrix matrix-short bench check check-rest lint types \
+	doctest wheel-test format clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,12 +33,25 @@ demo: $(READY)  ## Watch a flood stop delaying everybody else (under a minute)
 test: $(READY)  ## Run every test
 	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile $(PYTEST_ARGS)
 
+features: $(READY)  ## Run the tests of every Celery feature
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile tests/features $(PYTEST_ARGS)
+
+chaos: $(READY)  ## Break everything, at length (CHAOS_SEED=n repeats a run)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=load tests/chaos --chaos=long \
+		$(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED)) $(PYTEST_ARGS)
+
+matrix: $(READY)  ## Run what touches Celery on every version supported (half an hour)
+	$(BIN)/nox --session versions pythons
+
+matrix-short: $(READY)  ## Run what CI runs of the matrix
+	$(BIN)/nox --session short
+
 bench: $(READY)  ## Measure against plain Celery on the same Redis
 	$(BIN)/python benchmarks/throughput.py
 
 check: test check-rest  ## Run exactly what CI runs
 
-check-rest: lint types doctest wheel-test  ## Run what CI runs after the tests
+check-rest: lint types doctest wheel-test matrix-short  ## Run what CI runs after the tests
 
 lint: $(READY)  ## Look for mistakes and unformatted code
 	$(BIN)/ruff check .
@@ -62,4 +76,4 @@ format: $(READY)  ## Let ruff format the code and sort the imports
 	$(BIN)/ruff format .
 
 clean:  ## Remove what make has made
-	rm -rf $(VENV) $(WHEEL_VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(WHEEL_VENV) .venv-matrix dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

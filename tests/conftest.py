@@ -12,6 +12,12 @@ import pytest
 from tests.servers import RabbitMQServer, RedisServer, make_certificates, unavailable
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("chaos", "what tests/chaos breaks, and how often")
+    group.addoption("--chaos", choices=("short", "long"), default="short", help="how much of it")
+    group.addoption("--chaos-seed", type=int, default=None, help="a seed that a failure named")
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
     """The session's Redis. Leave it running, and use keys under `redis_prefix`."""

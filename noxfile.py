@@ -1,0 +1,93 @@
+"""The version matrix: a part of the tests on every Celery, kombu and redis-py that go together.
+
+``make matrix`` runs all of it, ``make matrix-short`` what CI has time for. One session alone:
+``nox --session "versions(celery-5.4-redis-oldest)"``; what follows ``--`` goes to pytest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.envdir = ".venv-matrix"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["versions", "pythons"]
+
+
+@dataclass(frozen=True)
+class Versions:
+    """A set of releases that pip would install together."""
+
+    celery: str
+    kombu: str
+    redis: str
+    """The oldest or the newest redis-py that this kombu and this Celery allow."""
+
+
+VERSIONS = {
+    "celery-5.4-redis-oldest": Versions("5.4.0", "5.3.4", "4.5.2"),
+    "celery-5.4-redis-newest": Versions("5.4.0", "5.4.2", "5.3.1"),
+    "celery-5.5-redis-oldest": Versions("5.5.3", "5.5.4", "4.5.2"),
+    "celery-5.5-redis-newest": Versions("5.5.3", "5.5.4", "5.2.1"),
+    "celery-5.6-redis-oldest": Versions("5.6.3", "5.6.2", "4.5.2"),
+    "celery-5.6-redis-newest": Versions("5.6.3", "5.6.2", "6.4.0"),
+    "celery-5.7-redis-oldest": Versions("5.7.0", "5.7.0", "6.4.0"),
+    "celery-5.7-redis-newest": Versions("5.7.0", "5.7.0", "8.1.0"),
+}
+
+#: The sets that CI has time for, one for each Celery that its other tests do not run on.
+IN_CI = ("celery-5.4-redis-oldest", "celery-5.5-redis-newest", "celery-5.6-redis-newest")
+
+#: What is run on each: everything that touches Celery, kombu or redis-py.
+WHOLE = (
+    "tests/unit",
+    "tests/conformance",
+    "tests/integration",
+    "tests/features",
+    "tests/acceptance/test_worker.py",
+)
+
+#: What is run on the sets of CI and on other Pythons.
+SHORT = (
+    "tests/unit",
+    "tests/integration/test_private_points.py",
+    "tests/integration/test_publishing.py",
+    "tests/acceptance/test_worker.py",
+)
+
+
+def _test(session: nox.Session, tests: tuple[str, ...], *pins: str) -> None:
+    session.install("--quiet", "--disable-pip-version-check", "--editable", ".[test]", *pins)
+    session.run("celery", "--version")
+    given = session.posargs or ["--numprocesses=3", "--dist=loadfile", *tests]
+    session.run("pytest", "-p", "no:cacheprovider", *given)
+
+
+@nox.session
+@nox.parametrize("versions", [nox.param(v, id=name) for name, v in VERSIONS.items()])
+def versions(session: nox.Session, versions: Versions) -> None:
+    """Run what touches Celery on one set of releases."""
+    _test(session, WHOLE, *_pins(versions))
+
+
+@nox.session
+@nox.parametrize("versions", [nox.param(VERSIONS[name], id=name) for name in IN_CI])
+def short(session: nox.Session, versions: Versions) -> None:
+    """Run a few minutes' worth on the sets of CI."""
+    _test(session, SHORT, *_pins(versions))
+
+
+@nox.session(python=["3.10", "3.12", "3.13", "3.14"])
+def pythons(session: nox.Session) -> None:
+    """Run the short part on the other Pythons that are installed here."""
+    _test(session, SHORT)
+
+
+def _pins(versions: Versions) -> tuple[str, ...]:
+    return (
+        f"celery=={versions.celery}",
+        f"kombu=={versions.kombu}",
+        f"redis=={versions.redis}",
+    )
