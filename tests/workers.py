@@ -16,6 +16,7 @@ from redis import Redis
 
 from celery_ranch import Ranch, configure
 from celery_ranch.scheduling.model import Entry
+from tests.redis_invariants import check_queue
 from tests.servers import eventually
 
 APPLICATIONS = Path(__file__).parent / "applications"
@@ -127,6 +128,20 @@ class FairApp:
             return counts.waiting == counts.delayed == counts.leased == 0
 
         eventually(is_idle, seconds, f"an idle queue: {self.engine.snapshot(self.name)}")
+
+    def check(self, *, is_still=False):
+        """Fail unless every entry of the store is in exactly one place and every count right.
+
+        Any store may be checked while it is in use; `is_still` says that nothing
+        moves, as in a store where nothing waits, is delayed or leased. Then it is
+        looked at as a whole too, by code that the engine has no part in.
+        """
+        engine = self.engine
+        for queue in sorted(engine.queues()):
+            counts = engine.snapshot(queue)
+            if is_still or counts.waiting == counts.delayed == counts.leased == 0:
+                with Redis.from_url(self.settings["ranch"]["url"]) as client:
+                    check_queue(client, engine.prefix, queue)
 
     @contextmanager
     def worker(self, *options, name="w1", pool="prefork", concurrency=2, ready=True):
