@@ -26,7 +26,9 @@ MAY_IMPORT = {
     "engines": {"errors", "config", "scheduling"},
     # What a stored message is made of: publishing packs it, workers unpack it.
     "envelope": {"errors", "config", "scheduling"},
-    "ranch": {"errors", "config", "scheduling", "engines", "envelope"},
+    # What an application's broker and result backend are as stores.
+    "offers": {"errors", "config", "scheduling", "engines"},
+    "ranch": {"errors", "config", "scheduling", "engines", "envelope", "offers"},
     "publishing": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},
     "worker": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},
     "observing": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from billiard.process import current_process
 from celery import Celery, current_app
@@ -19,9 +18,10 @@ from kombu.entity import Queue
 
 from celery_ranch.config import SerializerType, Settings, read_settings
 from celery_ranch.engines.memory import MemoryEngine
-from celery_ranch.engines.opening import Store, StoreOffer, choose_store, open_engine
+from celery_ranch.engines.opening import Store, choose_store, open_engine
 from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.errors import ConfigurationError, RanchWarning, UnknownEntryError
+from celery_ranch.offers import backend_offer, broker_offer
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import (
     DeadLetter,
@@ -286,7 +286,7 @@ class Ranch:
             engine: Engine = storage
             return engine
         settings = self.settings
-        store = choose_store(settings, _broker(self.app), _backend(self.app), storage)
+        store = choose_store(settings, broker_offer(self.app), backend_offer(self.app), storage)
         if store.place is None:
             self._use_memory(settings, store)
         return open_engine(store, settings)
@@ -354,47 +354,3 @@ class Ranch:
             request=Context(request),
             store_result=not request.get("ignore_result"),
         )
-
-
-def _broker(app: Celery) -> StoreOffer:
-    """Return the broker as a store, as far as it is a Redis."""
-    connection = app.connection_for_write()
-    transport = connection.transport_cls
-    if transport == "sentinel":
-        return StoreOffer("sentinel://")
-    if transport not in ("redis", "rediss"):
-        return StoreOffer(None)
-    options = connection.transport_options or {}
-    use_ssl = connection.ssl or False
-    if "://" in (connection.hostname or ""):
-        url = f"redis+{connection.hostname}"
-    else:
-        login = ""
-        if connection.userid or connection.password:
-            userid, password = connection.userid or "", connection.password or ""
-            login = f"{quote(userid, safe='')}:{quote(password, safe='')}@"
-        scheme = "rediss" if use_ssl else transport
-        host = connection.hostname or "localhost"
-        host = f"[{host}]" if ":" in host else host
-        port, database = connection.port or 6379, (connection.virtual_host or "0").strip("/")
-        url = f"{scheme}://{login}{host}:{port}/{database or 0}"
-    return StoreOffer(url, use_ssl, options, options.get("global_keyprefix") or "")
-
-
-def _backend(app: Celery) -> StoreOffer:
-    """Return the result backend as a store, as far as it is a Redis."""
-    url = app.conf.result_backend
-    if not isinstance(url, str) or url.partition("://")[0] not in (
-        "redis",
-        "rediss",
-        "redis+socket",
-        "socket",
-        "sentinel",
-    ):
-        return StoreOffer(None)
-    options = app.conf.result_backend_transport_options or {}
-    return StoreOffer(
-        url,
-        app.conf.redis_backend_use_ssl or False,
-        key_prefix=options.get("global_keyprefix") or "",
-    )
