@@ -50,10 +50,12 @@ def test_a_task_revoked_before_a_thread_takes_it_gives_its_slot_back(app):
             app.send("note", f"short{number}", lru_key="a")
         app.await_recorded("ended", 30)
         app.send("note", "blocks", 2, lru_key="a")
-        waits = app.send("note", "waits", lru_key="b")
+        # Only now, because a key that was never served goes first.
         app.await_recorded("started", 31)
+        waits = app.send("note", "waits", lru_key="b")
         worker.await_log(f"fair_app.note[{waits.id}] received")
         waits.revoke(terminate=True)
+        worker.await_log(f"Terminating {waits.id}")
         app.await_recorded("ended", 31)
         app.await_idle()
 
