@@ -1,0 +1,334 @@
+"""A wire between a client and a server that a test can cut at any point.
+
+The proxy forwards whole messages, as the protocol frames them, so that a fault
+can be put before a request, into its middle, or between it and its reply:
+
+    with Proxy(redis_url) as proxy:
+        engine = RedisEngine(proxy.url)
+        lost = proxy.arm(Fault(Point.BEFORE_REPLY, matching=b"EVALSHA"))
+        engine.enqueue(...)      # StoreUnavailableError, but Redis has run it
+        assert lost.happened.is_set()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from queue import SimpleQueue
+from types import TracebackType
+from urllib.parse import urlsplit, urlunsplit
+
+__all__ = ["Fault", "Point", "Proxy", "amqp_message", "any_bytes", "redis_message"]
+
+_CHUNK = 65_536
+_REPLY_SECONDS = 30.0
+_DEFAULT_PORTS = {"redis": 6379, "amqp": 5672, "pyamqp": 5672}
+#: A close that the other side sees as a reset connection (SO_LINGER 0).
+_RESET = struct.pack("ii", 1, 0)
+
+
+def any_bytes(received: bytes) -> int:
+    """Frame nothing: what came is a message. For what is encrypted."""
+    return len(received)
+
+
+def redis_message(received: bytes) -> int:
+    """Return how long the first request or reply in RESP2 is, 0 if it is not all there."""
+    return _resp_end(received, 0)
+
+
+def _resp_end(received: bytes, start: int) -> int:
+    line_end = received.find(b"\r\n", start)
+    if line_end < 0:
+        return 0
+    kind, end = received[start : start + 1], line_end + 2
+    if kind == b"$" and (size := int(received[start + 1 : line_end])) >= 0:
+        end += size + 2
+        return end if end <= len(received) else 0
+    if kind == b"*":
+        for _ in range(int(received[start + 1 : line_end])):
+            end = _resp_end(received, end)
+            if not end:
+                return 0
+    return end
+
+
+def amqp_message(received: bytes) -> int:
+    """Return how long the first frame of AMQP 0-9-1 is, 0 if it is not all there."""
+    if received.startswith(b"AMQP"):  # the greeting is no frame
+        return 8 if len(received) >= 8 else 0
+    if len(received) < 7:
+        return 0
+    end = 7 + int.from_bytes(received[3:7], "big") + 1
+    return end if end <= len(received) else 0
+
+
+_FRAMES = {"redis": redis_message, "amqp": amqp_message, "pyamqp": amqp_message}
+
+
+class Point(Enum):
+    """Where a fault cuts the connection that the request came on."""
+
+    BEFORE_REQUEST = "before the request"
+    """The server never sees it."""
+    IN_REQUEST = "in the middle of the request"
+    """The server gets the first half of its bytes, then the end of the connection."""
+    BEFORE_REPLY = "after the request, before the reply"
+    """The server has answered; the client hears nothing but the cut."""
+    IN_REPLY = "in the middle of the reply"
+    """The client gets the first half of the reply's bytes."""
+    LATE_REQUEST = "before the request, which arrives late"
+    """The client is cut off; the server gets the request at `Fault.deliver`."""
+
+
+@dataclass(eq=False)
+class Fault:
+    """What is to happen to one request, once.
+
+    A reply is the server's next message after the request: exact for Redis,
+    where they alternate; with AMQP, cut at points of the request.
+    """
+
+    point: Point
+    matching: bytes = b""
+    """What the request has in it."""
+    skipping: int = 0
+    """How many requests that match go through before."""
+    then: Callable[[], object] = lambda: None
+    """Called before the client is cut off, at the points of the reply when it has come."""
+    happened: threading.Event = field(default_factory=threading.Event)
+    """Set when the client has been cut off."""
+    _send_late: Callable[[], None] | None = None
+    _late_reply: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
+
+    def deliver(self) -> bytes:
+        """Send the late request to the server now, return its reply."""
+        assert self._send_late is not None, "nothing is held back"
+        self._send_late()
+        return self._late_reply.get(timeout=_REPLY_SECONDS)
+
+
+class Proxy:
+    """Forwards TCP to a server, until told otherwise. Use it as a context manager.
+
+    Args:
+        url: The server's URL; it must name a host and TCP.
+        message: Frames what is forwarded; by default as the URL's scheme asks
+            for (`redis_message`, `amqp_message`), else `any_bytes`.
+    """
+
+    def __init__(self, url: str, message: Callable[[bytes], int] | None = None) -> None:
+        parts = urlsplit(url)
+        self._server = (parts.hostname or "127.0.0.1", parts.port or _DEFAULT_PORTS[parts.scheme])
+        self._message = message or _FRAMES.get(parts.scheme, any_bytes)
+        self._lock = threading.Lock()
+        self._links: set[_Link] = set()
+        self._faults: list[Fault] = []
+        self._is_refusing = False
+        self._may_flow = threading.Event()
+        self._may_flow.set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        login, at, _ = parts.netloc.rpartition("@")
+        self.url = urlunsplit(parts._replace(netloc=f"{login}{at}127.0.0.1:{self.port}"))
+        """The server's URL, but through this proxy."""
+        self.accepted = 0
+        """How many connections clients have made, refused ones left out."""
+        self._thread = threading.Thread(target=self._accept, daemon=True, name="proxy")
+        self._thread.start()
+
+    def arm(self, fault: Fault) -> Fault:
+        """Have a fault happen to the first request it matches from now on; return it."""
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def cut(self) -> int:
+        """Reset all connections, on both sides; return how many there were.
+
+        What is being forwarded may get through, in part or not at all.
+        """
+        with self._lock:
+            links = list(self._links)
+        for link in links:
+            link.cut(is_reset=True)
+        return len(links)
+
+    def refuse(self) -> None:
+        """Reset all connections and every new one, until `admit`."""
+        with self._lock:
+            self._is_refusing = True
+        self.cut()
+
+    def admit(self) -> None:
+        """Undo `refuse`."""
+        with self._lock:
+            self._is_refusing = False
+
+    def hold(self) -> None:
+        """Let connections stand but nothing flow, in either direction, until `release`."""
+        self._may_flow.clear()
+
+    def release(self) -> None:
+        """Undo `hold`; what was held arrives."""
+        self._may_flow.set()
+
+    def close(self) -> None:
+        """Cut everything off for good."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+        self.refuse()
+        self.release()
+
+    def __enter__(self) -> Proxy:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed
+                return
+            try:
+                server = socket.create_connection(self._server, timeout=5)
+            except OSError:
+                _reset(client)
+                continue
+            server.settimeout(None)
+            link = _Link(self, client, server)
+            with self._lock:
+                is_refused = self._is_refusing
+                if not is_refused:
+                    self._links.add(link)
+                    self.accepted += 1
+            if is_refused:
+                link.cut(is_reset=True)
+            else:
+                link.start()
+
+    def _fault_of(self, request: bytes) -> Fault | None:
+        """Return the fault that is to happen to a request, and forget it."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.matching not in request:
+                    continue
+                if fault.skipping:
+                    fault.skipping -= 1
+                    return None
+                self._faults.remove(fault)
+                return fault
+        return None
+
+    def _forget(self, link: _Link) -> None:
+        with self._lock:
+            self._links.discard(link)
+
+
+class _Link:
+    """One client's connection and the server's beside it, a thread for each direction."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._awaits_reply: Fault | None = None
+        for end in (client, server):
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def start(self) -> None:
+        for ends in (
+            (self._client, self._server, self._request),
+            (self._server, self._client, self._reply),
+        ):
+            threading.Thread(target=self._pump, args=ends, daemon=True, name="proxy-link").start()
+
+    def cut(self, *, is_reset: bool = False) -> None:
+        self._proxy._forget(self)
+        for end in (self._client, self._server):
+            _reset(end) if is_reset else _end(end)
+
+    def _pump(
+        self, source: socket.socket, target: socket.socket, forward: Callable[[bytes], bool]
+    ) -> None:
+        """Forward messages until one of the ends is closed or `forward` says so."""
+        received = b""
+        is_open = True
+        with contextlib.suppress(OSError):
+            while is_open and (chunk := source.recv(_CHUNK)):
+                received += chunk
+                while is_open and (end := self._proxy._message(received)):
+                    message, received = received[:end], received[end:]
+                    self._proxy._may_flow.wait()
+                    is_open = forward(message)
+            if is_open:
+                target.sendall(received)
+        if is_open:
+            self.cut()
+
+    def _request(self, request: bytes) -> bool:
+        fault = self._proxy._fault_of(request)
+        if fault is None:
+            self._server.sendall(request)
+            return True
+        if fault.point in (Point.BEFORE_REPLY, Point.IN_REPLY):
+            self._awaits_reply = fault
+            self._server.sendall(request)
+            return True
+        if fault.point is Point.IN_REQUEST:
+            self._server.sendall(request[: len(request) // 2])
+        if fault.point is Point.LATE_REQUEST:
+            self._awaits_reply = fault
+            fault._send_late = lambda: self._server.sendall(request)
+            fault.then()
+            _end(self._client)
+            fault.happened.set()
+            return False
+        fault.then()
+        self._strike(fault)
+        return False
+
+    def _reply(self, reply: bytes) -> bool:
+        fault = self._awaits_reply
+        if fault is None:
+            self._client.sendall(reply)
+            return True
+        if fault.point is Point.LATE_REQUEST:
+            self.cut()
+            fault._late_reply.put(reply)
+            return False
+        fault.then()
+        if fault.point is Point.IN_REPLY:
+            self._client.sendall(reply[: len(reply) // 2])
+        self._strike(fault)
+        return False
+
+    def _strike(self, fault: Fault) -> None:
+        self.cut()
+        fault.happened.set()
+
+
+def _end(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+def _reset(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    _end(end)
