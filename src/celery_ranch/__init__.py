@@ -15,6 +15,7 @@ from celery_ranch.errors import (
     StoreUnavailableError,
     UnknownEntryError,
 )
+from celery_ranch.publishing.keys import current_key
 from celery_ranch.ranch import Ranch
 from celery_ranch.task import LRUTask, configure, lru_task
 
@@ -36,6 +37,7 @@ __all__ = [
     "StoreUnavailableError",
     "UnknownEntryError",
     "configure",
+    "current_key",
     "embedded_urls",
     "lru_task",
 ]

@@ -7,6 +7,7 @@ from weakref import ref
 
 import pytest
 from celery import Celery
+from celery._state import _task_stack
 from celery.concurrency.prefork import TaskPool
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
@@ -82,3 +83,19 @@ def test_a_job_whose_process_is_gone_is_not_waited_for(hub, pool):
     process.join()
 
     assert not keep_in_pipe(request, pool)
+
+
+def test_celery_stacks_the_tasks_that_run_and_their_requests():
+    app = Celery("stacks", broker="memory://", set_as_current=False)
+    found = []
+
+    @app.task(shared=False, bind=True)
+    def look(self):
+        assert _task_stack.stack[-1] is self
+        found.extend(self.request_stack.stack)
+
+    assert not _task_stack.stack
+    look.apply(task_id="mine")
+
+    (request,) = found
+    assert (request.id, request.is_eager, request.called_directly) == ("mine", True, False)

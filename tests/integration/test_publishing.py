@@ -21,7 +21,7 @@ from celery.signals import after_task_publish, before_task_publish
 from kombu import Exchange, Queue
 from kombu.common import Broadcast
 
-from celery_ranch import LRUTask, Ranch, RoutingError, configure, lru_task
+from celery_ranch import LRUTask, Ranch, RoutingError, configure, current_key, lru_task
 from celery_ranch.envelope import Envelope, unpack
 from celery_ranch.publishing.amqp import FairAMQP
 from celery_ranch.scheduling.model import Lease, Outcome, OutcomeKind
@@ -268,6 +268,26 @@ def test_a_task_called_by_a_running_one_waits_for_the_same_key(
     run(app, waiting.next())
     assert waiting.keys() == {"acme": 1, "other": 1}
     assert published(app) == 0
+
+
+def test_what_a_running_task_does_eagerly_calls_for_the_same_key(
+    app: Celery, add: Any, waiting: Waiting
+) -> None:
+    seen = []
+
+    @lru_task(app, shared=False, bind=True, name="parent")
+    def parent(self: Any, depth: int = 0) -> None:
+        seen.append((self.request.is_eager, current_key()))
+        if depth < 2:
+            self.apply((depth + 1,))
+        else:
+            add.delay(1, 2)
+
+    parent.lru_delay("acme")
+    run(app, waiting.next())
+    assert seen == [(False, "acme"), (True, "acme"), (True, "acme")]
+    assert (waiting.keys(), published(app)) == ({"acme": 1}, 0)
+    assert current_key() is None
 
 
 @pytest.mark.parametrize("settings", [{"inherit_key": False}])

@@ -19,6 +19,7 @@ from celery_ranch.publishing.keys import (
     Call,
     chosen_key,
     key_to_header,
+    running_request,
 )
 from celery_ranch.publishing.producer import FairProducer
 from celery_ranch.publishing.queues import adopt_queues, fair_destination
@@ -86,8 +87,7 @@ class _Sender:
             InvalidKeyError: What is given as a key is none.
             RoutingError: The call has a key and goes where there is no fair side.
         """
-        running = self._app.current_worker_task
-        request = running.request if running is not None else None
+        request = running_request()
         key = self._key(name, message, lru_key, options.get("headers"), request)
         if key is None:
             return self._plain(producer, name, message, **options)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from celery._state import _task_stack
+
 from celery_ranch.config import Settings
 from celery_ranch.scheduling.model import KeyPath, key_path
 
@@ -14,9 +16,11 @@ __all__ = [
     "KEY_HEADER",
     "Call",
     "chosen_key",
+    "current_key",
     "key_from_header",
     "key_of_signature",
     "key_to_header",
+    "running_request",
 ]
 
 #: The message header that tells a running task on whose behalf it runs.
@@ -74,6 +78,39 @@ def chosen_key(call: Call, settings: Settings, running: Any) -> KeyPath | None:
         if key is not None:
             return key_path(key)
     return _inherited(settings, running)
+
+
+def current_key() -> str | tuple[str, ...] | None:
+    """Return on whose behalf the task runs that is running in this thread.
+
+    It is the key that the task's message carries, in the form in which a call
+    takes it; None in a task that has none, which Celery's ordinary way took,
+    and outside of any task.
+
+    Example:
+        >>> current_key() is None
+        True
+    """
+    header = getattr(running_request(), KEY_HEADER, None)
+    if header is None:
+        return None
+    key = key_from_header(header)
+    return key[0] if len(key) == 1 else key
+
+
+def running_request() -> Any:
+    """Return the request of the task that a worker runs in this thread, or None.
+
+    What that task calls as a function or runs eagerly is a part of it.
+    Celery's own `current_worker_task` would name the eager one, which has no
+    message and so no key. The stacks are private to Celery (checked on 5.4.0,
+    5.5.3, 5.6.3 and 5.7.0).
+    """
+    for task in reversed(_task_stack.stack):
+        for request in reversed(task.request_stack.stack):
+            if not request.called_directly and not request.is_eager:
+                return request
+    return None
 
 
 def key_to_header(key: KeyPath) -> str | list[str]:
