@@ -1,0 +1,140 @@
+"""How messages are written, and stored so that a store that is away is asked again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.compression import compress
+from kombu.entity import maybe_delivery_mode
+from kombu.exceptions import OperationalError
+from kombu.serialization import dumps
+from kombu.utils.functional import retry_over_time
+
+from celery_ranch.config import SerializerType
+from celery_ranch.envelope import Envelope, pack
+from celery_ranch.errors import StoreError, StoreUnavailableError
+from celery_ranch.publishing.entries import another_id
+from celery_ranch.scheduling.engine import Engine
+from celery_ranch.scheduling.model import Entry, KeyPath
+
+__all__ = ["Retries", "store", "written"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a store that is away is asked again, and after how many seconds."""
+
+    most: int | None
+    """None means for ever."""
+    start: float = 0
+    step: float = 0.2
+    longest: float = 0.2
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Retries:
+        """Return what the options of Celery's `publish` say."""
+        policy = options.get("retry_policy") or {}
+        if not options.get("retry"):
+            return _NO_RETRIES
+        return cls(
+            most=policy.get("max_retries", 3),
+            start=policy.get("interval_start", 0),
+            step=policy.get("interval_step", 0.2),
+            longest=policy.get("interval_max", 0.2),
+        )
+
+
+_NO_RETRIES = Retries(0)
+
+
+def store(
+    engine: Engine,
+    entries: list[Entry],
+    shares: Mapping[tuple[str, KeyPath], float],
+    retries: Retries,
+) -> None:
+    """Store entries, all of them or none; those whose id is taken under another one.
+
+    Args:
+        engine: Where.
+        entries: At most 1,000; one that is stored under another id is replaced here.
+        shares: What to set the shares of keys to before, by queue and key.
+        retries: How often to ask a store that is away again.
+
+    Raises:
+        kombu.exceptions.OperationalError: The store refused them, or did not
+            answer through all retries. None is stored then, unless an answer
+            was lost.
+    """
+    task_ids = [entry.entry_id for entry in entries]
+
+    def ask() -> None:
+        for (queue, key), share in shares.items():
+            engine.set_share(queue, key, share)
+        while taken := engine.enqueue(entries).taken:
+            _rename(entries, taken, task_ids)
+
+    try:
+        if retries.most == 0:
+            ask()
+        else:
+            retry_over_time(
+                ask,
+                StoreUnavailableError,
+                max_retries=retries.most,
+                interval_start=retries.start,
+                interval_step=retries.step,
+                interval_max=retries.longest,
+            )
+    except StoreError as error:
+        raise OperationalError(str(error)) from error
+
+
+def _rename(entries: list[Entry], taken: Sequence[str], task_ids: Sequence[str]) -> None:
+    """Give other ids to those that were refused: of equal ones the last."""
+    refused = Counter(taken)
+    for at in range(len(entries) - 1, -1, -1):
+        if refused[entries[at].entry_id] > 0:
+            refused[entries[at].entry_id] -= 1
+            entries[at] = another_id(entries[at], task_ids[at])
+
+
+def written(body: Any, options: Mapping[str, Any], serializer: SerializerType) -> bytes:
+    """Return a message's bytes in the store, as kombu's own producer would have made it.
+
+    Args:
+        body: The message's body.
+        options: What Celery passes to `publish`.
+        serializer: Of its headers and properties.
+
+    Raises:
+        kombu.exceptions.EncodeError: The body cannot be written.
+        TypeError, ValueError, pickle.PicklingError: A header or property cannot.
+    """
+    headers = dict(options.get("headers") or {})
+    content_type, content_encoding, text = dumps(body, serializer=options.get("serializer"))
+    if options.get("compression"):
+        text, headers["compression"] = compress(text, options["compression"])
+    properties = {name: value for name, value in options.items() if name not in _NOT_PROPERTIES}
+    properties["delivery_mode"] = maybe_delivery_mode(options.get("delivery_mode"))
+    if options.get("priority") is not None:
+        properties["priority"] = options["priority"]
+    if options.get("expiration") is not None:
+        properties["expiration"] = str(int(options["expiration"] * 1_000))
+    envelope = Envelope(text, content_type, content_encoding, headers, properties)
+    return pack(envelope, serializer)
+
+
+#: What kombu's `Producer.publish` takes that is no property of the message,
+#: or is one under conditions of its own.
+_NOT_PROPERTIES = frozenset(
+    (
+        *("routing_key", "exchange", "mandatory", "immediate", "declare"),
+        *("delivery_mode", "priority", "expiration", "headers"),
+        *("content_type", "content_encoding", "serializer", "compression"),
+        *("retry", "retry_policy", "timeout", "confirm_timeout"),
+    )
+)
