@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +59,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def default_server() -> str:
+    """Return the program that tests run as their Redis, unless they say another."""
+    return os.environ.get("RANCH_TEST_SERVER") or find_server()
+
+
 def stop_group(process: subprocess.Popen[bytes], seconds: float) -> None:
     """End a process that leads its own group, and the group with it."""
     for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
@@ -98,18 +103,27 @@ class RedisServer:
     """A private Redis: TCP on loopback and a unix socket, or TLS alone.
 
     It can be stopped, killed, frozen and started again on the same addresses.
-    Without `is_persistent` it comes back empty.
+    Without `is_persistent` it comes back empty. It is the program that
+    RANCH_TEST_SERVER names, unless one is given, with the further `settings`
+    as redis.conf has them.
     """
 
     def __init__(
-        self, *, is_persistent: bool = False, certificates: Certificates | None = None
+        self,
+        *,
+        is_persistent: bool = False,
+        certificates: Certificates | None = None,
+        program: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         # Not pytest's folder: its name may be too long for a socket's path.
         self.folder = Path(tempfile.mkdtemp(prefix="ranch-redis-"))
         self.socket_path = str(self.folder / "redis.sock")
         self.port = free_port()
         self.certificates = certificates
+        self.program = program or default_server()
         self._is_persistent = is_persistent
+        self._settings = dict(settings or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -122,12 +136,17 @@ class RedisServer:
         """Database 0 through the unix socket, as redis-py reads it."""
         return f"unix://{self.socket_path}?db=0"
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
     def start(self) -> RedisServer:
         """Start the server and return it when it answers."""
         log = self.folder / "redis.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [find_server(), *self._options()],
+                [self.program, *self._options()],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -214,6 +233,7 @@ class RedisServer:
                 "tls-ca-cert-file": str(self.certificates.ca),
                 "tls-auth-clients": "no",
             }
+        settings |= self._settings
         return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
     def _answers(self) -> bool:
@@ -222,7 +242,8 @@ class RedisServer:
             try:
                 connection.connect(self.socket_path)
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                # One that asks for a password first answers as well.
+                return connection.recv(64).startswith((b"+PONG", b"-NOAUTH"))
             except OSError:
                 return False
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import redis
 from kombu import Connection
 
-from tests.servers import RedisServer
+from tests.sentinels import SentinelServers
+from tests.servers import RedisServer, make_certificates
 
 
 def test_a_client_that_trusts_the_authority_talks_to_redis_over_tls(tls_redis: RedisServer) -> None:
@@ -38,3 +41,13 @@ def test_a_redis_of_ones_own_keeps_what_it_stored_when_it_is_killed(own_redis: R
     own_redis.start()
     with own_redis.client() as client:
         assert client.get("kept") == b"yes"
+
+
+def test_sentinels_behind_passwords_and_tls_fail_over(tmp_path: Path) -> None:
+    guarded = SentinelServers(
+        password="data", sentinel_password="watch", certificates=make_certificates(tmp_path)
+    )
+    with guarded as servers:
+        before = servers.master
+        servers.fail_over()
+        assert servers.master is not before
