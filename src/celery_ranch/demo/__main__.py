@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from celery_ranch.demo import apps, chart, report
+from celery_ranch.demo.interruption import Interruption
 from celery_ranch.demo.run import run
 from celery_ranch.demo.worker import WorkerFailedError
 from celery_ranch.demo.workload import (
@@ -35,14 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the workload plain and fair, show the waits, draw the chart; return the exit code."""
     options = _options(arguments)
     console = Console()
-    # SIGINT too, because a shell starts what runs in its background deaf to it.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    interruption = Interruption()
+    interruption.listen()
     # Celery lets these win over what an application says, and this one is private.
     for name in [name for name in os.environ if name.startswith("CELERY_")]:
         del os.environ[name]
     try:
-        plain, fair = _both(submissions(options.tasks), console)
+        plain, fair = _both(submissions(options.tasks), console, interruption)
     except WorkerFailedError as error:
         console.print(str(error), style="red", markup=False)
         return 1
@@ -77,13 +76,8 @@ def _flood_size(text: str) -> int:
     return size
 
 
-def _interrupt(number: int, frame: object) -> None:
-    """Take a termination for what it is: an interruption that cleans up."""
-    raise KeyboardInterrupt
-
-
 def _both(
-    planned: tuple[Submission, ...], console: Console
+    planned: tuple[Submission, ...], console: Console, interruption: Interruption
 ) -> tuple[tuple[TaskWait, ...], tuple[TaskWait, ...]]:
     """Return the waits of the plain run and of the fair run."""
     flood_tasks = sum(1 for one in planned if one.tenant == FLOODER)
@@ -106,8 +100,9 @@ def _both(
     ):
         plain_rows = _rows(progress, "plain Celery", planned)
         fair_rows = _rows(progress, "celery-ranch", planned)
-        plain = run(apps.plain, apps.submit_plainly, planned, server, plain_rows)
-        fair = run(apps.fair, apps.submit_fairly, planned, server, fair_rows)
+        check = interruption.check
+        plain = run(apps.plain, apps.submit_plainly, planned, server, plain_rows, check)
+        fair = run(apps.fair, apps.submit_fairly, planned, server, fair_rows, check)
     return plain, fair
 
 

@@ -31,11 +31,13 @@ def run(
     planned: Sequence[Submission],
     server: EmbeddedRedis,
     on_start: Callable[[TaskWait], None],
+    check: Callable[[], None],
 ) -> tuple[TaskWait, ...]:
     """Run what is planned on a worker of its own; return every task's wait.
 
     The worker is warm before the first task is submitted, and has ended when
-    this returns or raises. `on_start` hears of each task as it starts.
+    this returns or raises. `on_start` hears of each task as it starts. `check`
+    is called at least once a second, and ends the run by raising.
 
     Raises:
         WorkerFailedError: The worker ended, started nothing for 30 seconds, or
@@ -57,7 +59,7 @@ def run(
             environment={"TMPDIR": str(server.folder)},
         ) as worker,
     ):
-        starts = _Starts(redis, worker)
+        starts = _Starts(redis, worker, check)
         submit("warm-up", WARM_UP, RUN_SECONDS)
         starts.next(SILENCE_SECONDS)
         return _submit_and_watch(submit, planned, starts, on_start)
@@ -66,9 +68,10 @@ def run(
 class _Starts:
     """The starts of tasks, as the worker tells them."""
 
-    def __init__(self, redis: Redis, worker: WorkerProcess) -> None:
+    def __init__(self, redis: Redis, worker: WorkerProcess, check: Callable[[], None]) -> None:
         self._redis = redis
         self._worker = worker
+        self.check = check
 
     def next(self, within_seconds: float) -> tuple[int, float] | None:
         """Return number and start time of the next task that starts, if one does in time.
@@ -78,6 +81,7 @@ class _Starts:
         """
         deadline = time.monotonic() + within_seconds
         while (left_seconds := deadline - time.monotonic()) > 0:
+            self.check()
             # Redis reads a timeout of 0 as forever, and one of less as 0.
             reply = self._redis.blpop([STARTS], timeout=max(0.002, min(left_seconds, 1.0)))
             if reply is not None:
@@ -110,6 +114,7 @@ def _submit_and_watch(
             due_seconds = due_at - time.monotonic()
         if due_seconds <= 0:
             number = len(submitted_at)
+            starts.check()
             submitted_at.append(time.monotonic())
             submit(planned[number].tenant, number, RUN_SECONDS)
             continue
