@@ -136,6 +136,7 @@ class FairApp:
         moves, as in a store where nothing waits, is delayed or leased. Then it is
         looked at as a whole too, by code that the engine has no part in.
         """
+        assert self.ranch.check() == ()
         engine = self.engine
         for queue in sorted(engine.queues()):
             counts = engine.snapshot(queue)

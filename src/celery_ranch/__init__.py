@@ -17,6 +17,7 @@ from celery_ranch.errors import (
 )
 from celery_ranch.publishing.keys import current_key
 from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.invariant import Violation, ViolationKind
 from celery_ranch.task import LRUTask, configure, lru_task
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "UnknownEntryError",
+    "Violation",
+    "ViolationKind",
     "configure",
     "current_key",
     "embedded_urls",

@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 
 from billiard.process import current_process
@@ -23,6 +24,7 @@ from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.errors import ConfigurationError, RanchWarning, UnknownEntryError
 from celery_ranch.offers import backend_offer, broker_offer
 from celery_ranch.scheduling.engine import Engine
+from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     DeadLetter,
     KeyPath,
@@ -274,6 +276,25 @@ class Ranch:
     ) -> tuple[DeadLetter, ...]:
         """Return a queue's dead letters, the latest first."""
         return self.engine.dead_letters(self._queue(queue), offset, limit)
+
+    def check(self, queue: str | None = None, limit: int = 1_000) -> tuple[Violation, ...]:
+        """Return what is wrong in the store; nothing where all is well.
+
+        A store may be in use while it is checked, and goes on: it is looked at
+        slice by slice, and what is returned was wrong at one instant. Something
+        is wrong only where somebody else wrote to the store or took from it.
+
+        Args:
+            queue: Which to look at; None means all queues.
+            limit: How many violations to return at most.
+
+        Raises:
+            StoreError: The store is away, or what is under its keys is not ours.
+        """
+        engine = self.engine
+        names = {*engine.queues(), self.default_queue} if queue is None else {self._queue(queue)}
+        found = chain.from_iterable(engine.check(name) for name in sorted(names))
+        return tuple(dict.fromkeys(islice(found, limit)))
 
     # -- inside ---------------------------------------------------------------
 

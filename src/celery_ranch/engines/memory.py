@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from celery_ranch.engines.memory_queue import MemoryQueue, TakenBack
 from celery_ranch.errors import BatchTooLargeError
+from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
@@ -261,6 +262,11 @@ class MemoryEngine:
         with self._changed:
             state = self._queues.get(queue)
             return () if state is None else state.pending(key, offset, limit)
+
+    def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
+        with self._changed:
+            state = self._queues.get(queue)
+            return iter(() if state is None else tuple(state.violations()))
 
     def warnings(self) -> tuple[str, ...]:
         return ()

@@ -137,6 +137,10 @@ class Backlog:
             backlog.delayed.values(), key=lambda entry: (entry.due_at_us or 0, entry.sequence)
         )
 
+    def backlogged(self) -> Iterator[KeyPath]:
+        """Return each key with entries that wait, due or delayed."""
+        return iter(self._keys)
+
     # -- within ------------------------------------------------------------------
 
     def _next_sequence(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -36,6 +37,10 @@ class DeadLetters:
 
     def __len__(self) -> int:
         return len(self._dead)
+
+    def ids(self) -> Iterator[str]:
+        """Return the ids of all dead letters, the oldest first."""
+        return iter(self._dead)
 
     def add(self, entry: StoredEntry, reason: str, now_us: int) -> list[str]:
         """Keep an entry and why it died; return the ids dropped for it."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
+from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
+from celery_ranch.engines.memory_leases import Held, LeaseState
 from celery_ranch.scheduling.fairness import FairTree
+from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     EngineSettings,
     Entry,
@@ -36,26 +38,6 @@ class TakenBack(Enum):
     DEAD = "dead"
 
 
-class _State(Enum):
-    """How far a lease has come."""
-
-    LEASED = "leased"
-    STARTED = "started"
-    ACKNOWLEDGED = "acknowledged"
-    """The entry is gone, the slot is taken."""
-    FINISHED = "finished"
-    """The slot is free, the entry is not acknowledged."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """One lease of one worker."""
-
-    entry: StoredEntry
-    number: int
-    state: _State = _State.LEASED
-
-
 class MemoryQueue:
     """A queue in plain dicts; not safe for threads, its engine locks.
 
@@ -77,7 +59,7 @@ class MemoryQueue:
         self._leased = 0
         self._entries: dict[str, StoredEntry] = {}
         self._waiting_ids: set[str] = set()
-        self._held: dict[str, dict[int, _Held]] = {}
+        self._held: dict[str, dict[int, Held]] = {}
         self._until_us: dict[str, int] = {}
         self.dead = DeadLetters(name, settings.dead_letter_limit)
         self._last_leased_at_us: dict[KeyPath, int] = {}
@@ -144,7 +126,7 @@ class MemoryQueue:
         if not is_expired:
             self._race.serve(entry.key, self._number)
             self._last_leased_at_us[entry.key] = now_us
-        self._held.setdefault(worker, {})[self._number] = _Held(entry, self._number)
+        self._held.setdefault(worker, {})[self._number] = Held(entry, self._number)
         self._leased += 1
         return Lease(
             entry_id=entry.entry_id,
@@ -169,13 +151,13 @@ class MemoryQueue:
             return False
         kind = outcome.kind
         if kind is OutcomeKind.STARTED:
-            if held.state is _State.LEASED:
-                held.state = _State.STARTED
+            if held.state is LeaseState.LEASED:
+                held.state = LeaseState.STARTED
         elif kind is OutcomeKind.ACKNOWLEDGED:
             self._acknowledge(worker, held)
         elif kind is OutcomeKind.FINISHED:
             self._finish(worker, held)
-        elif held.state is _State.ACKNOWLEDGED:
+        elif held.state is LeaseState.ACKNOWLEDGED:
             self._drop_lease(worker, held)
         else:
             self._drop_lease(worker, held)
@@ -187,20 +169,20 @@ class MemoryQueue:
         if not self._backlog.waiting and not self._leased:
             self._race.begin_epoch()
 
-    def _acknowledge(self, worker: str, held: _Held) -> None:
-        if held.state is _State.ACKNOWLEDGED:
+    def _acknowledge(self, worker: str, held: Held) -> None:
+        if held.state is LeaseState.ACKNOWLEDGED:
             return
         del self._entries[held.entry.entry_id]
-        if held.state is _State.FINISHED:
+        if held.state is LeaseState.FINISHED:
             self._drop_lease(worker, held)
         else:
-            held.state = _State.ACKNOWLEDGED
+            held.state = LeaseState.ACKNOWLEDGED
 
-    def _finish(self, worker: str, held: _Held) -> None:
-        if held.state is _State.ACKNOWLEDGED:
+    def _finish(self, worker: str, held: Held) -> None:
+        if held.state is LeaseState.ACKNOWLEDGED:
             self._drop_lease(worker, held)
-        elif held.state is not _State.FINISHED:
-            held.state = _State.FINISHED
+        elif held.state is not LeaseState.FINISHED:
+            held.state = LeaseState.FINISHED
             self._leased -= 1
 
     def _dispose(self, entry: StoredEntry, outcome: Outcome, now_us: int) -> None:
@@ -214,12 +196,12 @@ class MemoryQueue:
         elif self._count_delivery(entry, now_us):
             self._put(entry, now_us + requeue_delay_us(entry.deliveries), now_us)
 
-    def _drop_lease(self, worker: str, held: _Held) -> None:
+    def _drop_lease(self, worker: str, held: Held) -> None:
         leases = self._held[worker]
         del leases[held.number]
         if not leases:
             del self._held[worker]
-        if held.state is not _State.FINISHED:
+        if held.state is not LeaseState.FINISHED:
             self._leased -= 1
 
     # -- workers ---------------------------------------------------------------
@@ -272,11 +254,11 @@ class MemoryQueue:
         dead = [(until, worker) for worker, until in self._until_us.items() if until <= now_us]
         return [worker for _, worker in sorted(dead)]
 
-    def _take_back(self, held: _Held, now_us: int) -> TakenBack:
+    def _take_back(self, held: Held, now_us: int) -> TakenBack:
         """Put the entry of a dead worker's lease back, unless it is done with."""
-        if held.state is _State.ACKNOWLEDGED:
+        if held.state is LeaseState.ACKNOWLEDGED:
             return TakenBack.FREED
-        if held.state is _State.LEASED:
+        if held.state is LeaseState.LEASED:
             self._put(held.entry, None, now_us)
             return TakenBack.RELEASED
         if self._count_delivery(held.entry, now_us):
@@ -354,6 +336,12 @@ class MemoryQueue:
         """Return (entry id, message) of a slice of the key's backlog."""
         entries = islice(self._backlog.entries_of(key), offset, offset + limit)
         return tuple((entry.entry_id, entry.message) for entry in entries)
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield what is wrong, as `Engine.check`."""
+        leases = [held for leases in self._held.values() for held in leases.values()]
+        look = Look(self.name, self._entries, self._backlog, self._race, leases, self.dead)
+        yield from look.violations(self._leased)
 
     def _key_snapshot(self, key: KeyPath) -> KeySnapshot:
         return KeySnapshot(

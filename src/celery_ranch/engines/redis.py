@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
 
-from celery_ranch.engines import wire
+from celery_ranch.engines import checking, wire
 from celery_ranch.engines.connections import Connections, ServerFacts
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
 from celery_ranch.errors import BatchTooLargeError, StoreError
+from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
@@ -57,6 +58,7 @@ VERBS = (
     "snapshot",
     "keys",
     "pending",
+    *checking.VERBS,
 )
 
 
@@ -279,6 +281,14 @@ class RedisEngine:
                 "pending", queue, wire.read_pending, key=text, offset=offset, limit=limit
             )
         )
+
+    def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
+        """As `Engine.check`."""
+
+        def ask(verb: str, **named: Argument) -> Any:
+            return self._run(self._on_queue(verb, queue, lambda reply: reply, None, **named))
+
+        return checking.violations(ask, queue, count)
 
     # -- the store ----------------------------------------------------------
 

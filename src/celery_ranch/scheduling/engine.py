@@ -10,9 +10,10 @@ store's own clock.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     DeadLetter,
     Enqueued,
@@ -185,6 +186,17 @@ class Engine(Protocol):
 
         Waiting entries come first, by their numbers, then delayed ones by
         due time and number.
+        """
+        ...
+
+    def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
+        """Yield what is wrong with a queue; nothing where all is well.
+
+        Each entry is to be in exactly one place, each key in the index and
+        with a timer exactly when it should be, each counter right. The queue
+        may be in use meanwhile: it is looked at in slices of about `count`
+        entries or keys, and what is yielded was wrong at one instant. It may
+        be yielded more than once.
         """
         ...
 

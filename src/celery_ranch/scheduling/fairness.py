@@ -262,6 +262,11 @@ class FairTree:
         node = self._nodes.get(key)
         return node is not None and node.is_paused
 
+    def is_racing(self, key: KeyPath) -> bool:
+        """Return whether the key is in the index."""
+        node = self._nodes.get(key)
+        return node is not None and node.place is not None
+
     def is_forgettable(self, key: KeyPath) -> bool:
         """Return whether the key owes nothing, has no work and nothing set."""
         node = self._nodes[key]
