@@ -91,6 +91,10 @@ class FairApp:
         )
         return self.recorded(kind)
 
+    def leave(self, result):
+        """Let a task go on that waits for it (`wait_for_leave` in its application)."""
+        self.records.rpush(f"{self.name}:leave:{result.id}", "now")
+
     @property
     def ranch(self):
         return Ranch(self.client)

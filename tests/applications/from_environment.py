@@ -21,3 +21,13 @@ def make_app(name, **options):
 def record(kind, value):
     """Note something that the test will ask for by its kind."""
     records.rpush(f"{settings['name']}:{kind}", value)
+
+
+def recorded(kind):
+    """Return everything noted of that kind, in any process."""
+    return records.lrange(f"{settings['name']}:{kind}", 0, -1)
+
+
+def wait_for_leave(task_id):
+    """Block until the test lets this task go on (`FairApp.leave`)."""
+    assert records.blpop([f"{settings['name']}:leave:{task_id}"], 60) is not None
