@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import redis
 
+from celery_ranch.scheduling.model import PUBLISHER_MEMORY_MS
+
 COUNTERS = (
     "v",
     "epoch",
@@ -30,6 +32,7 @@ def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     state.check_counts()
     state.check_index()
     state.check_timers()
+    state.check_publishers()
 
 
 class Node(NamedTuple):
@@ -95,6 +98,11 @@ class _State:
             expected.append((member[:16] + key, due))
         assert sorted(self._sorted_set("timers")) == sorted(expected)
         assert set(self.delayed) <= set(self.nodes)
+
+    def check_publishers(self) -> None:
+        for name in self._names("publisher:"):
+            assert int(self._client.get(name)) > 0
+            assert 0 < self._client.pttl(name) <= PUBLISHER_MEMORY_MS
 
     def _lease(self, held: bytes) -> tuple[str, bytes]:
         state, _, size = struct.unpack_from(">BdH", held)

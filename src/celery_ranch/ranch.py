@@ -20,6 +20,7 @@ from kombu.entity import Queue
 from celery_ranch.config import SerializerType, Settings, read_settings
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.opening import Store, choose_store, open_engine
+from celery_ranch.engines.publishers import Publishers
 from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.errors import ConfigurationError, RanchWarning, UnknownEntryError
 from celery_ranch.offers import backend_offer, broker_offer
@@ -77,6 +78,8 @@ class Ranch:
     """
 
     app: Celery
+    publishers: Publishers
+    """Who publishes to the store, from this process."""
 
     def __new__(cls, app: Celery | None = None) -> Ranch:
         app = current_app if app is None else app
@@ -96,6 +99,7 @@ class Ranch:
 
     def _prepare(self, app: Celery) -> None:
         self.app = app
+        self.publishers = Publishers()
         self._lock = threading.RLock()
         self._storage: Any = None
         self._settings: Settings | None = None

@@ -86,7 +86,7 @@ def drained_to_a_new_epoch(engine: Engine) -> None:
 def stored_again_under_an_id_that_still_runs(engine: Engine) -> None:
     store(engine, [entry("e")])
     settle(engine, lease_one(engine), OutcomeKind.ACKNOWLEDGED)
-    store(engine, [entry("e", publish_token="other")])
+    store(engine, [entry("e")])
     lease_one(engine, "w2")
 
 

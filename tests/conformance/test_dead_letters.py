@@ -62,14 +62,14 @@ def test_only_the_latest_dead_letters_are_kept(open_engine: Callable[..., Engine
     bury(engine, 4)
     assert dead_ids(engine) == ["a-3", "a-2"]
     assert engine.snapshot(QUEUE, now_us=NOW).dead == 2
-    store(engine, [entry("a-0", publish_token="another")])
+    store(engine, [entry("a-0")])
 
 
 def test_a_limit_of_zero_keeps_no_dead_letters(open_engine: Callable[..., Engine]) -> None:
     engine = open_engine(dead_letter_limit=0)
     bury(engine, 1)
     assert dead_ids(engine) == []
-    store(engine, [entry("a-0", publish_token="another")])
+    store(engine, [entry("a-0")])
 
 
 def test_a_retried_letter_waits_at_the_end_as_if_just_stored(engine: Engine) -> None:
@@ -97,7 +97,7 @@ def test_a_retried_letter_is_waiting_and_can_be_cancelled(engine: Engine) -> Non
 def test_a_retried_letter_keeps_its_id_in_use(engine: Engine) -> None:
     bury(engine, 1)
     engine.retry_dead(QUEUE, "a-0", now_us=NOW)
-    assert engine.enqueue([entry("a-0", publish_token="q")], now_us=NOW).taken == ("a-0",)
+    assert engine.enqueue([entry("a-0")], now_us=NOW).taken == ("a-0",)
 
 
 def test_a_retried_letter_that_dies_again_is_the_latest(engine: Engine) -> None:
@@ -122,7 +122,7 @@ def test_a_deleted_letter_is_gone_for_good(engine: Engine) -> None:
     assert engine.delete_dead(QUEUE, "a-0")
     assert dead_ids(engine) == ["a-1"]
     assert not engine.retry_dead(QUEUE, "a-0", now_us=NOW)
-    store(engine, [entry("a-0", publish_token="another")])
+    store(engine, [entry("a-0")])
 
 
 def test_only_dead_letters_are_retried_and_deleted(engine: Engine) -> None:

@@ -30,6 +30,7 @@ from celery_ranch.scheduling.model import (
     Lease,
     Outcome,
     OutcomeKind,
+    Publish,
 )
 from tests.redis_invariants import check_queue
 
@@ -57,10 +58,11 @@ entries = st.builds(
     key=keys,
     queue=queues,
     message=st.binary(max_size=8),
-    publish_token=st.sampled_from(["1", "2"]),
     due_in_us=st.none() | maybe_delays,
     expires_in_us=st.none() | st.none() | maybe_delays,
 )
+#: Few of each, so that numbers are repeated, late, and new.
+publishes = st.none() | st.builds(Publish, st.sampled_from(["p", "q"]), st.integers(1, 12))
 
 
 class EnginesAgree(RuleBasedStateMachine):
@@ -102,24 +104,24 @@ class EnginesAgree(RuleBasedStateMachine):
     def let_reaping_run_from_the_start(self) -> None:
         self.now("reap", 1)
 
-    @rule(us=st.sampled_from([0, 1, 99_999, 100_000, 2_000_000, LEASE_US // 3, LEASE_US]))
+    @rule(
+        us=st.sampled_from([-2_000_000, 0, 1, 99_999, 100_000, 2_000_000, LEASE_US // 3, LEASE_US])
+    )
     def pass_time(self, us: int) -> None:
         self.now_us += us
 
-    @rule(batch=st.lists(entries, min_size=1, max_size=6))
-    def enqueue(self, batch: list[Entry]) -> None:
-        self.now("enqueue", batch)
+    @rule(batch=st.lists(entries, min_size=1, max_size=6), publish=publishes)
+    def enqueue(self, batch: list[Entry], publish: Publish | None) -> None:
+        self.both("enqueue", batch, publish=publish, now_us=self.now_us)
 
-    @rule(batch=st.lists(entries, min_size=1, max_size=6))
-    def enqueue_under_new_ids(self, batch: list[Entry]) -> None:
+    @rule(batch=st.lists(entries, min_size=1, max_size=6), publish=publishes)
+    def enqueue_under_new_ids(self, batch: list[Entry], publish: Publish | None) -> None:
         self.fresh_ids += 1
-        self.now(
-            "enqueue",
-            [
-                replace(entry, entry_id=f"{self.fresh_ids}-{place}")
-                for place, entry in enumerate(batch)
-            ],
-        )
+        named = [
+            replace(entry, entry_id=f"{self.fresh_ids}-{place}")
+            for place, entry in enumerate(batch)
+        ]
+        self.both("enqueue", named, publish=publish, now_us=self.now_us)
 
     @rule(
         count=st.integers(120, 300),

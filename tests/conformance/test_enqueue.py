@@ -74,51 +74,33 @@ def test_a_batch_may_go_to_several_queues(engine: Engine) -> None:
     assert ids(lease(engine, 5, queues=["one"])) == ["e1"]
 
 
-def test_the_same_publish_again_is_known_and_not_stored_twice(engine: Engine) -> None:
-    store(engine, [entry("e1", publish_token="p")])
-    again = engine.enqueue([entry("e1", publish_token="p"), entry("e2")], now_us=NOW)
-    assert again == Enqueued(stored=1, known=("e1",))
-    assert ids(lease(engine, 5)) == ["e1", "e2"]
-
-
-def test_another_publish_of_a_used_id_is_taken_and_nothing_is_stored(engine: Engine) -> None:
-    store(engine, [entry("e1", publish_token="p"), entry("e2", publish_token="p")])
+def test_an_id_in_use_is_taken_and_nothing_of_the_batch_is_stored(engine: Engine) -> None:
+    store(engine, [entry("e1"), entry("e2")])
     refused = engine.enqueue(
         [
-            entry("e3", publish_token="q"),
-            entry("e2", publish_token="q"),
-            entry("e1", publish_token="p"),
-            entry("e1", publish_token="q"),
+            entry("e3"),
+            entry("e2"),
+            entry("e4", due_in_us=SECOND),
+            entry("e1", queue="new"),
+            entry("e1"),
         ],
         now_us=NOW,
     )
     assert refused == Enqueued(stored=0, taken=("e2", "e1"))
     assert ids(lease(engine, 5)) == ["e1", "e2"]
-
-
-def test_a_refused_batch_opens_no_queue(engine: Engine) -> None:
-    store(engine, [entry("e1", publish_token="p")])
-    engine.enqueue([entry("e2", queue="new"), entry("e1", publish_token="q")], now_us=NOW)
     assert engine.queues() == {QUEUE}
+    store(engine, [entry("e3"), entry("e4")])
 
 
-def test_the_same_publish_twice_in_a_batch_is_stored_once(engine: Engine) -> None:
-    twice = [entry("e1", publish_token="p"), entry("e1", publish_token="p")]
-    assert engine.enqueue(twice, now_us=NOW) == Enqueued(stored=1, known=("e1",))
-    assert ids(lease(engine, 5)) == ["e1"]
-
-
-def test_two_publishes_of_one_id_in_a_batch_are_taken(engine: Engine) -> None:
-    twice = [entry("e1", publish_token="p"), entry("e1", publish_token="q")]
+def test_two_entries_of_one_id_in_a_batch_are_taken(engine: Engine) -> None:
+    twice = [entry("e1"), entry("e2"), entry("e1")]
     assert engine.enqueue(twice, now_us=NOW) == Enqueued(stored=0, taken=("e1",))
     assert engine.queues() == frozenset()
+    store(engine, [entry("e1")])
 
 
 def test_the_same_id_in_two_queues_names_two_entries(engine: Engine) -> None:
-    store(
-        engine,
-        [entry("e1", queue="one", publish_token="p"), entry("e1", queue="two", publish_token="q")],
-    )
+    store(engine, [entry("e1", queue="one"), entry("e1", queue="two")])
     assert engine.cancel("one", "e1", now_us=NOW) == b"e1"
     assert ids(lease(engine, 5, queues=["one", "two"])) == ["e1"]
 
@@ -129,22 +111,21 @@ def test_the_same_id_in_two_queues_names_two_entries(engine: Engine) -> None:
 def test_an_id_stays_in_use_until_its_entry_is_acknowledged(
     engine: Engine, kinds: tuple[OutcomeKind, ...]
 ) -> None:
-    store(engine, [entry("e1", publish_token="p")])
+    store(engine, [entry("e1")])
     settle(engine, lease_one(engine), *kinds)
-    assert engine.enqueue([entry("e1", publish_token="p")], now_us=NOW).known == ("e1",)
-    assert engine.enqueue([entry("e1", publish_token="q")], now_us=NOW).taken == ("e1",)
+    assert engine.enqueue([entry("e1")], now_us=NOW).taken == ("e1",)
 
 
 def test_a_delayed_entrys_id_is_in_use(engine: Engine) -> None:
-    store(engine, [entry("e1", due_in_us=SECOND, publish_token="p")])
-    assert engine.enqueue([entry("e1", publish_token="q")], now_us=NOW).taken == ("e1",)
+    store(engine, [entry("e1", due_in_us=SECOND)])
+    assert engine.enqueue([entry("e1")], now_us=NOW).taken == ("e1",)
 
 
 @pytest.mark.parametrize("kind", [OutcomeKind.ACKNOWLEDGED, OutcomeKind.COMPLETED])
 def test_an_id_is_free_again_once_acknowledged(engine: Engine, kind: OutcomeKind) -> None:
-    store(engine, [entry("e1", publish_token="p")])
+    store(engine, [entry("e1")])
     settle(engine, lease_one(engine), kind)
-    store(engine, [entry("e1", publish_token="q")])
+    store(engine, [entry("e1")])
 
 
 def test_an_entry_under_the_id_of_one_that_still_runs_is_leased_and_settled_apart(
@@ -153,7 +134,7 @@ def test_an_entry_under_the_id_of_one_that_still_runs_is_leased_and_settled_apar
     store(engine, [entry("e1")])
     first = lease_one(engine)
     settle(engine, first, OutcomeKind.STARTED, OutcomeKind.ACKNOWLEDGED)
-    store(engine, [entry("e1", key="bolt", publish_token="q")])
+    store(engine, [entry("e1", key="bolt")])
     second = lease_one(engine)
     assert engine.held("w1") == {(QUEUE, "e1", first.number), (QUEUE, "e1", second.number)}
     settle(engine, first, OutcomeKind.FINISHED)
@@ -162,6 +143,6 @@ def test_an_entry_under_the_id_of_one_that_still_runs_is_leased_and_settled_apar
 
 
 def test_a_cancelled_id_is_free_again(engine: Engine) -> None:
-    store(engine, [entry("e1", publish_token="p")])
+    store(engine, [entry("e1")])
     engine.cancel(QUEUE, "e1", now_us=NOW)
-    store(engine, [entry("e1", publish_token="q")])
+    store(engine, [entry("e1")])

@@ -81,7 +81,7 @@ def test_a_finished_entry_frees_its_slot_and_is_held_until_it_is_acknowledged(
     assert engine.held("w1") == {(QUEUE, "e1", leased.number)}
     settle(engine, leased, ACKNOWLEDGED)
     assert not is_held(engine)
-    assert engine.enqueue([entry("e1", publish_token="q")], now_us=NOW).stored == 1
+    assert engine.enqueue([entry("e1")], now_us=NOW).stored == 1
 
 
 @pytest.mark.parametrize("first", [STARTED, ACKNOWLEDGED, FINISHED])

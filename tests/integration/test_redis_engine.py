@@ -18,7 +18,14 @@ from redis.exceptions import ResponseError
 from celery_ranch.engines.redis import VERBS, RedisEngine, Request, ScriptMissing
 from celery_ranch.engines.scripts import load_script
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
-from celery_ranch.scheduling.model import EngineSettings, Entry, Outcome, OutcomeKind, charge
+from celery_ranch.scheduling.model import (
+    EngineSettings,
+    Entry,
+    Outcome,
+    OutcomeKind,
+    Publish,
+    charge,
+)
 from tests.redis_invariants import check_queue
 from tests.servers import RedisServer, eventually
 
@@ -94,7 +101,7 @@ def test_scripts_that_the_server_forgot_are_loaded_again_unnoticed(
 ) -> None:
     assert own_engine.enqueue([ENTRY]).stored == 1
     own_redis.client().script_flush()
-    assert own_engine.enqueue([ENTRY]).known == ("1",)
+    assert own_engine.enqueue([ENTRY]).taken == ("1",)
 
 
 def test_a_request_says_that_its_script_is_missing_and_how_to_load_it(
@@ -167,10 +174,26 @@ def test_a_full_redis_refuses_a_batch_whole(
 ) -> None:
     own_redis.client().config_set("maxmemory", 1_000)
     with pytest.raises(StoreError, match="maxmemory") as refusal:
-        own_engine.enqueue(entries(10, message=bytes(1_000)))
+        own_engine.enqueue(entries(10, message=bytes(1_000)), publish=Publish("p", 1))
     assert not isinstance(refusal.value, StoreUnavailableError)
     assert own_engine.snapshot("celery").waiting == 0
     assert own_engine.queues() == frozenset()
+    own_redis.client().config_set("maxmemory", 0)
+    assert own_engine.enqueue(entries(10), publish=Publish("p", 1)).stored == 10
+
+
+def test_a_publisher_is_remembered_for_a_quarter_of_an_hour_after_its_last_publish(
+    engine: RedisEngine, client: redis.Redis
+) -> None:
+    remembered = f"{engine.prefix}{{celery}}:publisher:p"
+    for number in (1, 2):
+        engine.enqueue(entries(1, message=b""), publish=Publish("p", number))
+        assert client.get(remembered) == str(number).encode()
+        assert 890_000 < client.pttl(remembered) <= 900_000
+        client.pexpire(remembered, 1_000)
+        engine.cancel("celery", "0")
+    client.delete(remembered)
+    assert engine.enqueue(entries(1), publish=Publish("p", 1)).stored == 1
 
 
 def test_a_full_redis_is_drained_all_the_same(
@@ -209,16 +232,18 @@ def test_a_store_that_is_away_is_unavailable_and_is_found_again(
     with pytest.raises(StoreUnavailableError):
         own_engine.wait(["celery"], 1)
     own_redis.start()
-    assert own_engine.enqueue([ENTRY]).known == ("1",)
+    assert own_engine.enqueue([ENTRY]).taken == ("1",)
 
 
 def test_a_store_that_does_not_answer_is_unavailable_in_time(own_redis: RedisServer) -> None:
     engine = RedisEngine(own_redis.url, connection_kwargs={"socket_timeout": 0.2})
     own_redis.freeze()
+    publish = Publish("p", 1)
     with pytest.raises(StoreUnavailableError):
-        engine.enqueue([ENTRY])
+        engine.enqueue([ENTRY], publish=publish)
     own_redis.thaw()
-    assert "1" in engine.enqueue([ENTRY]).known or engine.snapshot("celery").waiting == 1
+    assert engine.enqueue([ENTRY], publish=publish).taken == ()
+    assert engine.snapshot("celery").waiting == 1
     engine.close()
 
 
@@ -251,12 +276,12 @@ def test_an_entry_whose_record_cannot_be_read_goes_to_the_dead_letters(
     engine.enqueue(entries(4))
     records = f"{engine.prefix}{{celery}}:entries"
     client.hset(records, "0", b"no record")
-    client.hset(records, "1", b"0 - - - 500 acme")
+    client.hset(records, "1", b"0 - - 500 acme")
     client.hdel(records, "2")
     assert [lease.entry_id for lease in engine.lease("w", ["celery"], 4).leases] == ["3"]
     letters = engine.dead_letters("celery")
     assert [letter.entry_id for letter in letters] == ["2", "1", "0"]
-    assert [letter.message for letter in letters] == [b"", b"0 - - - 500 acme", b"no record"]
+    assert [letter.message for letter in letters] == [b"", b"0 - - 500 acme", b"no record"]
     assert {(letter.key, letter.reason) for letter in letters} == {(("acme",), "unreadable record")}
     check_queue(client, engine.prefix, "celery")
 
@@ -374,9 +399,9 @@ def test_any_text_may_be_a_key_a_queue_a_worker_or_an_id(
     name: str, engine: RedisEngine, client: redis.Redis
 ) -> None:
     worker = f"worker {name}"
-    entry = Entry(name, (name,), name, name.encode(), publish_token=name, due_in_us=0)
+    entry = Entry(name, (name,), name, name.encode(), due_in_us=0)
     engine.enqueue([entry, replace(entry, entry_id=name + "2", due_in_us=10**9)])
-    assert engine.enqueue([entry]).known == (name,)
+    assert engine.enqueue([entry]).taken == (name,)
     (lease,) = engine.lease(worker, [name], 9).leases
     assert (lease.entry_id, lease.key, lease.message) == (name, (name,), name.encode())
     assert engine.held(worker) == {(name, name, 1)}

@@ -27,6 +27,7 @@ from celery_ranch.scheduling.model import (
     Leased,
     Outcome,
     OutcomeKind,
+    Publish,
     QueueSnapshot,
     Reaped,
     valid_share,
@@ -67,6 +68,8 @@ class MemoryEngine:
         self._changed = threading.Condition()
         self._queues: dict[str, MemoryQueue] = {}
         self._tokens: set[str] = set()
+        #: (queue of the first entry, publisher) -> number of its last stored batch.
+        self._published: dict[tuple[str, str], int] = {}
         self._turn = 0
         self._clock_us = 0
         self._last_reaped_at_us: int | None = None
@@ -74,26 +77,34 @@ class MemoryEngine:
 
     # -- data --------------------------------------------------------------------
 
-    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+    def enqueue(
+        self,
+        entries: Sequence[Entry],
+        *,
+        publish: Publish | None = None,
+        now_us: int | None = None,
+    ) -> Enqueued:
         if len(entries) > MAX_BATCH:
             raise BatchTooLargeError(len(entries), MAX_BATCH)
+        if not entries:
+            return Enqueued(stored=0)
         with self._changed:
             now_us = self._now_us(now_us)
-            known: list[str] = []
+            publisher = (entries[0].queue, publish.publisher) if publish else None
+            if publish and publisher and publish.number <= self._published.get(publisher, 0):
+                return Enqueued(stored=0, is_repeated=True)
             taken: list[str] = []
-            new: dict[tuple[str, str], Entry] = {}
+            new: set[tuple[str, str]] = set()
             for entry in entries:
-                token = self._token_of(entry, new)
-                if token is None:
-                    new[entry.queue, entry.entry_id] = entry
-                elif token == entry.publish_token:
-                    known.append(entry.entry_id)
-                else:
+                if (entry.queue, entry.entry_id) in new or self._has(entry):
                     taken.append(entry.entry_id)
+                new.add((entry.queue, entry.entry_id))
             if taken:
                 return Enqueued(stored=0, taken=tuple(taken))
-            self._store(new.values(), now_us)
-            return Enqueued(stored=len(new), known=tuple(known))
+            if publish and publisher:
+                self._published[publisher] = publish.number
+            self._store(entries, now_us)
+            return Enqueued(stored=len(entries))
 
     def lease(
         self, worker: str, queues: Sequence[str], limit: int, *, now_us: int | None = None
@@ -297,13 +308,10 @@ class MemoryEngine:
         queues = (self._queues.get(name) for name in dict.fromkeys(names))
         return [queue for queue in queues if queue is not None and queue.ever_held_an_entry]
 
-    def _token_of(self, entry: Entry, new: dict[tuple[str, str], Entry]) -> str | None:
-        """Return the publish token of whatever has the entry's id, None if it is free."""
-        earlier = new.get((entry.queue, entry.entry_id))
-        if earlier is not None:
-            return earlier.publish_token
+    def _has(self, entry: Entry) -> bool:
+        """Return whether the entry's id is in use."""
         queue = self._queues.get(entry.queue)
-        return None if queue is None else queue.token_of(entry.entry_id)
+        return queue is not None and queue.has(entry.entry_id)
 
     def _store(self, entries: Iterable[Entry], now_us: int) -> None:
         due_before: dict[str, int | None] = {}

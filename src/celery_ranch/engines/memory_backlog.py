@@ -18,7 +18,6 @@ class StoredEntry:
     entry_id: str
     key: KeyPath
     message: bytes
-    publish_token: str
     expires_at_us: int | None
     sequence: int = 0
     due_at_us: int | None = None

@@ -67,10 +67,9 @@ class MemoryQueue:
 
     # -- storing ---------------------------------------------------------------
 
-    def token_of(self, entry_id: str) -> str | None:
-        """Return the publish token of the entry known by that id, if any."""
-        entry = self._entries.get(entry_id)
-        return None if entry is None else entry.publish_token
+    def has(self, entry_id: str) -> bool:
+        """Return whether an entry is known by that id."""
+        return entry_id in self._entries
 
     def store(self, entry: Entry, now_us: int) -> None:
         """Take an entry whose id is free."""
@@ -78,7 +77,6 @@ class MemoryQueue:
             entry_id=entry.entry_id,
             key=entry.key,
             message=entry.message,
-            publish_token=entry.publish_token,
             expires_at_us=_absolute_us(entry.expires_at_us, entry.expires_in_us, now_us),
         )
         self.ever_held_an_entry = True

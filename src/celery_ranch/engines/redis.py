@@ -21,6 +21,7 @@ from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
+    PUBLISHER_MEMORY_MS,
     TAG_LIMIT,
     DeadLetter,
     EngineSettings,
@@ -30,6 +31,7 @@ from celery_ranch.scheduling.model import (
     KeySnapshot,
     Leased,
     Outcome,
+    Publish,
     QueueSnapshot,
     Reaped,
     valid_share,
@@ -102,11 +104,18 @@ class RedisEngine:
             "deliveries": self.settings.max_deliveries,
             "idle_us": self.settings.idle_key_us,
             "budget": ACTIVATION_BUDGET,
+            "memory_ms": PUBLISHER_MEMORY_MS,
         }
 
     # -- data ---------------------------------------------------------------
 
-    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+    def enqueue(
+        self,
+        entries: Sequence[Entry],
+        *,
+        publish: Publish | None = None,
+        now_us: int | None = None,
+    ) -> Enqueued:
         """As `Engine.enqueue`."""
         if len(entries) > MAX_BATCH:
             raise BatchTooLargeError(len(entries), MAX_BATCH)
@@ -116,7 +125,9 @@ class RedisEngine:
         arguments: list[Argument] = []
         for entry in entries:
             arguments += wire.entry_arguments(places[entry.queue], entry)
-        command = load_script("enqueue").command(self._named(now_us), bases, arguments)
+        publisher, number = (publish.publisher, publish.number) if publish else ("", 0)
+        named = self._named(now_us, publisher=publisher, number=number)
+        command = load_script("enqueue").command(named, bases, arguments)
         return self._run(Request("enqueue", command, wire.read_enqueued))
 
     def lease(

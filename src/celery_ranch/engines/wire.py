@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote
 
 from redis.exceptions import NoScriptError
 
@@ -79,21 +78,16 @@ def key_text(key: KeyPath) -> str:
 
 
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
-    """Return the seven arguments that store an entry."""
+    """Return the six arguments that store an entry."""
     key = key_text(entry.key).encode()
     return (
         place,
         entry.entry_id,
         key,
-        _token(entry.publish_token),
         _moment(entry.due_at_us, entry.due_in_us),
         _moment(entry.expires_at_us, entry.expires_in_us),
         b"%d %s%s" % (len(key), key, entry.message),
     )
-
-
-def _token(token: str) -> str:
-    return token if token.isalnum() or token == "-" else quote(token, safe="") or "%"
 
 
 def _moment(at_us: int | None, in_us: int | None) -> str:
@@ -124,7 +118,9 @@ def read_word(reply: Any) -> str:
 def read_enqueued(reply: Any) -> Enqueued:
     if reply[0] == b"taken":
         return Enqueued(stored=0, taken=_texts(reply[1:]))
-    return Enqueued(stored=reply[1], known=_texts(reply[2:]))
+    if reply[0] == b"repeated":
+        return Enqueued(stored=0, is_repeated=True)
+    return Enqueued(stored=reply[1])
 
 
 def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
@@ -148,7 +144,7 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
 
 def split_entry(value: bytes) -> tuple[int, KeyPath, bytes]:
     """Return deliveries, key and message of an entry's value."""
-    deliveries, _, _, _, size, rest = value.split(b" ", 5)
+    deliveries, _, _, size, rest = value.split(b" ", 4)
     end = int(size)
     return int(deliveries), (str(rest[:end], "utf-8"),), rest[end:]
 

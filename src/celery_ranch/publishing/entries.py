@@ -56,13 +56,12 @@ class EntryFacts:
     expires_at_us: int | None = None
 
     def entry(self, message: bytes) -> Entry:
-        """Return the entry; each is a publish of its own."""
+        """Return the entry."""
         return Entry(
             entry_id=self.entry_id,
             key=self.key,
             queue=self.queue,
             message=message,
-            publish_token=secrets.token_urlsafe(6),
             due_at_us=self.due_at_us,
             due_in_us=self.due_in_us,
             expires_at_us=self.expires_at_us,

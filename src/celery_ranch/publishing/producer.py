@@ -46,13 +46,13 @@ class FairProducer:
         Raises:
             kombu.exceptions.OperationalError: The store refused it, or did
                 not answer through all retries. It is not stored then, unless
-                an answer was lost.
+                an answer was lost; in no case is it stored twice.
         """
         if body is not self._body:
             return self._producer.publish(body, **options)
         entry = self._facts.entry(written(body, options, self._ranch.settings.redis_serializer))
         shares = {} if self._share is None else {(entry.queue, entry.key): self._share}
-        store(self._ranch.engine, [entry], shares, Retries.of(options))
+        store(self._ranch, [entry], shares, Retries.of(options))
         return None
 
 

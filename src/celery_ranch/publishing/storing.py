@@ -17,8 +17,8 @@ from celery_ranch.config import SerializerType
 from celery_ranch.envelope import Envelope, pack
 from celery_ranch.errors import StoreError, StoreUnavailableError
 from celery_ranch.publishing.entries import another_id
-from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import Entry, KeyPath
+from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.model import Entry, KeyPath, Publish
 
 __all__ = ["Retries", "store", "written"]
 
@@ -51,15 +51,15 @@ _NO_RETRIES = Retries(0)
 
 
 def store(
-    engine: Engine,
+    ranch: Ranch,
     entries: list[Entry],
     shares: Mapping[tuple[str, KeyPath], float],
     retries: Retries,
 ) -> None:
-    """Store entries, all of them or none; those whose id is taken under another one.
+    """Store entries, all or none, and once; those whose id is taken under another one.
 
     Args:
-        engine: Where.
+        ranch: Whose entries they are.
         entries: At most 1,000; one that is stored under another id is replaced here.
         shares: What to set the shares of keys to before, by queue and key.
         retries: How often to ask a store that is away again.
@@ -67,28 +67,31 @@ def store(
     Raises:
         kombu.exceptions.OperationalError: The store refused them, or did not
             answer through all retries. None is stored then, unless an answer
-            was lost.
+            was lost; in no case is any stored twice.
     """
+    engine = ranch.engine
     task_ids = [entry.entry_id for entry in entries]
 
-    def ask() -> None:
+    def ask(publish: Publish) -> None:
         for (queue, key), share in shares.items():
             engine.set_share(queue, key, share)
-        while taken := engine.enqueue(entries).taken:
+        while taken := engine.enqueue(entries, publish=publish).taken:
             _rename(entries, taken, task_ids)
 
     try:
-        if retries.most == 0:
-            ask()
-        else:
-            retry_over_time(
-                ask,
-                StoreUnavailableError,
-                max_retries=retries.most,
-                interval_start=retries.start,
-                interval_step=retries.step,
-                interval_max=retries.longest,
-            )
+        with ranch.publishers.publish() as publish:
+            if retries.most == 0:
+                ask(publish)
+            else:
+                retry_over_time(
+                    ask,
+                    StoreUnavailableError,
+                    args=(publish,),
+                    max_retries=retries.most,
+                    interval_start=retries.start,
+                    interval_step=retries.step,
+                    interval_max=retries.longest,
+                )
     except StoreError as error:
         raise OperationalError(str(error)) from error
 

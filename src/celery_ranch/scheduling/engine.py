@@ -22,6 +22,7 @@ from celery_ranch.scheduling.model import (
     KeySnapshot,
     Leased,
     Outcome,
+    Publish,
     QueueSnapshot,
     Reaped,
 )
@@ -34,13 +35,24 @@ class Engine(Protocol):
 
     # -- data ---------------------------------------------------------------
 
-    def enqueue(self, entries: Sequence[Entry], *, now_us: int | None = None) -> Enqueued:
+    def enqueue(
+        self,
+        entries: Sequence[Entry],
+        *,
+        publish: Publish | None = None,
+        now_us: int | None = None,
+    ) -> Enqueued:
         """Store a batch, all of it or nothing.
 
-        An id that this publish stored before (same `publish_token`) and that
-        is still known is not stored again. If an id is in use by another
-        publish, in the store or earlier in the batch, nothing is stored and
-        the reply names it under `taken`.
+        If an id is in use, in the store or earlier in the batch, nothing is
+        stored and the reply names it under `taken`.
+
+        A call with a `publish` may be repeated when its reply was lost, with
+        the same queues in the same order: it stores once, whatever became of
+        the entries meanwhile, also if an attempt arrives after a later one.
+        This holds for 15 minutes after the publisher's last stored batch. An
+        attempt that was answered with `taken` used its number up for
+        nothing else: it may be repeated with other ids.
 
         Raises:
             BatchTooLargeError: More than 1,000 entries.

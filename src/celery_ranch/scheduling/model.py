@@ -25,6 +25,7 @@ __all__ = [
     "Leased",
     "Outcome",
     "OutcomeKind",
+    "Publish",
     "QueueSnapshot",
     "Reaped",
     "charge",
@@ -47,6 +48,10 @@ MAX_KEY_PARTS = 8
 MAX_KEY_PART_BYTES = 512
 MAX_BATCH = 1_000
 ACTIVATION_BUDGET = 256
+
+#: For how long after its last publish a publisher is remembered at least:
+#: longer than anybody repeats a call whose reply was lost.
+PUBLISHER_MEMORY_MS = 900_000
 
 _KEY_ALLOWED = (
     f"a non-empty str of at most {MAX_KEY_PART_BYTES} bytes in UTF-8, alone or in a tuple"
@@ -142,18 +147,15 @@ class EngineSettings:
 class Entry:
     """One message of a task and the facts it is scheduled by.
 
-    `message` is opaque to every engine. `publish_token` tells a publisher's
-    repeated attempt (same id, same token) from another publish that happens
-    to use the same id. Of `due_at_us` and `due_in_us` at most one is given,
-    likewise of the expiries; the relative ones are counted from the moment
-    the store takes the entry.
+    `message` is opaque to every engine. Of `due_at_us` and `due_in_us` at
+    most one is given, likewise of the expiries; the relative ones are counted
+    from the moment the store takes the entry.
     """
 
     entry_id: str
     key: KeyPath
     queue: str
     message: bytes
-    publish_token: str = "-"
     due_at_us: int | None = None
     due_in_us: int | None = None
     expires_at_us: int | None = None
@@ -161,14 +163,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Publish:
+    """What all attempts at storing one batch have in common.
+
+    A publisher makes one publish at a time and gives each a greater number
+    than the one before. So an attempt whose number is not above that of the
+    publisher's last stored batch repeats what was stored, or comes too late.
+    """
+
+    publisher: str
+    """A name that nobody else has: random, of letters, digits, '-' and '_'."""
+    number: int
+    """From 1, below 2^53."""
+
+
+@dataclass(frozen=True, slots=True)
 class Enqueued:
     """What became of a batch: if any id was taken, none of it was stored."""
 
     stored: int
-    known: tuple[str, ...] = ()
-    """Ids this same publish had stored before."""
+    """How many entries this attempt stored: all of the batch, or 0."""
     taken: tuple[str, ...] = ()
-    """Ids that another publish has in use."""
+    """Ids that other entries have, in the store or earlier in the batch."""
+    is_repeated: bool = False
+    """An earlier attempt at this publish had stored the batch; nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@
 make_room(base)
 local q = open(base)
 local value = redis.call('HGET', q.entries, entry_id)
-local _, _, _, place, key = header_of(value)
+local _, _, place, key = header_of(value)
 if not key then return {'elsewhere'} end
 
 if redis.call('ZREM', ready_of(q, key), entry_id) == 1 then

@@ -29,7 +29,7 @@ end
 
 for i = 1, #scan[2], 2 do
   local id = scan[2][i]
-  local _, _, _, place, key = header_of(scan[2][i + 1])
+  local _, _, place, key = header_of(scan[2][i + 1])
   if not key then
     found('unreadable', id, 'entry')
   else

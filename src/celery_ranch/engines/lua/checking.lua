@@ -29,7 +29,7 @@ end
 local function check_standing(q, id, key, place, where)
   local value = redis.call('HGET', q.entries, id)
   if not value then return found('no entry', id, where .. key) end
-  local _, _, _, its_place, its_key = header_of(value)
+  local _, _, its_place, its_key = header_of(value)
   if its_key and (its_key ~= key or place and its_place ~= place) then
     found('wrong place', id, where .. key)
   end

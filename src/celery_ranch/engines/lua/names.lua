@@ -11,12 +11,13 @@
 --        index_of(q, epoch)   zset  rank + key -> S
 --        ready_of(q, key)     zset  entry id -> sequence
 --        delayed_of(q, key)   zset  sequence, flag, entry id -> due time
+--        publisher_of(q, id)  str   number of the last of its publishes that was stored
 --        held_of(q, worker)   hash  lease number -> state, sequence, entry id, key
 --        make_room(q)         lets a script that drains write when memory is full
 --
 -- tree     str   the queue's counters, packed (see tree.lua)
 -- nodes    hash  key -> its record, packed (see tree.lua)
--- entries  hash  entry id -> deliveries, expiry, token, place, key and message
+-- entries  hash  entry id -> deliveries, expiry, place, key and message
 -- timers   zset  sequence + key -> due time of the key's earliest delayed entry
 -- workers  zset  worker -> until when its leases are valid
 -- dead     zset  entry id -> the how-manieth to die; reasons: hash, when and why
@@ -73,6 +74,10 @@ end
 
 local function delayed_of(q, key)
   return q.base .. 'delayed:' .. key
+end
+
+local function publisher_of(q, id)
+  return q.base .. 'publisher:' .. id
 end
 
 local function held_of(q, worker)

@@ -3,7 +3,7 @@
 -- NEEDS  tree
 -- KEYS   none
 -- ARGV   none
--- GIVES  header_of(value)      deliveries, expiry ('-': none), token, place, key, message at
+-- GIVES  header_of(value)      deliveries, expiry ('-': none), place, key, message at
 --        expiry_of(value)      the expiry alone; nil if the header cannot be read
 --        entry_of(...)         the value of an entry, from the same and the message
 --        add_ready(q, key, sequence, id)           it waits; the key enters if need be
@@ -16,25 +16,24 @@
 --                                                  more, or to the dead letters
 local function header_of(value)
   if not value then return nil end
-  local deliveries, expires, token, place, size, at =
-    string.match(value, '^(%d+) (%S+) (%S+) (%S+) (%d+) ()')
+  local deliveries, expires, place, size, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+) ()')
   if not at then return nil end
   local message_at = at + tonumber(size)
   if message_at > #value + 1 then return nil end
-  return tonumber(deliveries), expires, token, place, string.sub(value, at, message_at - 1), message_at
+  return tonumber(deliveries), expires, place, string.sub(value, at, message_at - 1), message_at
 end
 
 -- What leasing needs of the header: less than half the work.
 local function expiry_of(value)
   if not value then return nil end
-  local expires, size, at = string.match(value, '^%d+ (%S+) %S+ %S+ (%d+) ()')
+  local expires, size, at = string.match(value, '^%d+ (%S+) %S+ (%d+) ()')
   if at and at + tonumber(size) <= #value + 1 then return expires end
   return nil
 end
 
-local function entry_of(deliveries, expires, token, place, key, message)
-  return text(deliveries) .. ' ' .. expires .. ' ' .. token .. ' ' .. place .. ' '
-    .. text(#key) .. ' ' .. key .. message
+local function entry_of(deliveries, expires, place, key, message)
+  return text(deliveries) .. ' ' .. expires .. ' ' .. place .. ' ' .. text(#key) .. ' '
+    .. key .. message
 end
 
 local function add_ready(q, key, sequence, id)
@@ -71,9 +70,9 @@ end
 
 local function bury(q, id, key, deliveries, reason, now, limit)
   local value = redis.call('HGET', q.entries, id)
-  local _, expires, token, _, _, message_at = header_of(value)
+  local _, expires, _, _, message_at = header_of(value)
   local message = message_at and string.sub(value, message_at) or value or ''
-  local entry = entry_of(deliveries, expires or '-', token or '-', '-', key, message)
+  local entry = entry_of(deliveries, expires or '-', '-', key, message)
   redis.call('HSET', q.entries, id, entry)
   q.deaths = q.deaths + 1
   redis.call('ZADD', q.dead, q.deaths, id)
@@ -100,11 +99,11 @@ end
 -- An entry that cannot be read stays as it is: leasing it again buries it.
 local function rewrite(q, lease, more_deliveries, due)
   local value = redis.call('HGET', q.entries, lease.id)
-  local deliveries, expires, token, _, key, message_at = header_of(value)
+  local deliveries, expires, _, key, message_at = header_of(value)
   if not deliveries then return end
   local place = due and padded(lease.sequence) .. 'k' or '-'
   redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
-    expires, token, place, key, string.sub(value, message_at)))
+    expires, place, key, string.sub(value, message_at)))
 end
 
 local function release(q, lease, due)

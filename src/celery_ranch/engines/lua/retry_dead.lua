@@ -12,9 +12,9 @@ if redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end
 
 redis.call('HDEL', q.reasons, entry_id)
 local value = redis.call('HGET', q.entries, entry_id)
-local _, expires, token, _, key, message_at = header_of(value)
+local _, expires, _, key, message_at = header_of(value)
 redis.call('HSET', q.entries, entry_id,
-  entry_of(0, expires, token, '-', key, string.sub(value, message_at)))
+  entry_of(0, expires, '-', key, string.sub(value, message_at)))
 q.sequence = q.sequence + 1
 add_ready(q, key, q.sequence, entry_id)
 save(q)
