@@ -15,12 +15,12 @@ local function compare(name, counted, actual)
 end
 
 local taken, unacknowledged = 0, 0
-each_lease(q, function(worker, lease)
-  if lease.state ~= 'finished' then taken = taken + 1 end
-  if lease.state == 'acknowledged' then return end
+each_lease(q, function(state, id, worker)
+  if state ~= 'finished' then taken = taken + 1 end
+  if state == 'acknowledged' then return end
   unacknowledged = unacknowledged + 1
-  if redis.call('HEXISTS', q.entries, lease.id) == 0 then
-    found('no entry', lease.id, 'lease ' .. lease.number .. ' of worker ' .. worker)
+  if redis.call('HEXISTS', q.entries, id) == 0 then
+    found('no entry', id, 'a lease of worker ' .. worker)
   end
 end)
 compare('leased', q.leased, taken)

@@ -11,8 +11,8 @@ local scan = redis.call('HSCAN', q.entries, cursor, 'COUNT', limit)
 reply[2] = scan[1]
 
 local leased = {}
-each_lease(q, function(_, lease)
-  if lease.state ~= 'acknowledged' then leased[lease.id] = (leased[lease.id] or 0) + 1 end
+each_lease(q, function(state, id)
+  if state ~= 'acknowledged' then leased[id] = (leased[id] or 0) + 1 end
 end)
 
 local function places_of(id, key, place)

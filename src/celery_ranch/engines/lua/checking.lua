@@ -6,7 +6,7 @@
 -- GIVES  reply                  'checked', the cursor, and of each thing found wrong
 --                               three: kind, name, detail
 --        found(kind, name, detail)  say that something is wrong
---        each_lease(q, visit)   visit(worker, lease) for every lease there is
+--        each_lease(q, visit)   visit(state, entry id, worker) for every lease there is
 --        check_ready(q, key, id)          an entry that stands among the key's due ones
 --        check_delayed(q, key, member)    a member of its delayed ones
 --        readable_node(q, key)  its record, as node_of; nil if it cannot be read
@@ -20,8 +20,10 @@ end
 
 local function each_lease(q, visit)
   for _, worker in ipairs(redis.call('ZRANGE', q.workers, 0, -1)) do
-    local held = redis.call('HGETALL', held_of(q, worker))
-    for i = 1, #held, 2 do visit(worker, lease_of(held[i], held[i + 1])) end
+    for _, held in ipairs(redis.call('HVALS', held_of(q, worker))) do
+      local state, id = id_of_held(held)
+      visit(state, id, worker)
+    end
   end
 end
 

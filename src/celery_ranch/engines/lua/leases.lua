@@ -4,6 +4,7 @@
 -- KEYS   none
 -- ARGV   none
 -- GIVES  lease_of(number, held)   the lease that a text in `held` tells of, or nil
+--        id_of_held(held)        its state and entry id alone: a third of the work
 --        held_text(state, sequence, id, key)  the text of one
 --        free(q, lease)           count its slot as free, if it was taken
 local HELD = '>BdH'
@@ -17,6 +18,11 @@ local function lease_of(number, held)
     number = number, state = STATES[state], sequence = sequence,
     id = string.sub(held, at, at + size - 1), key = string.sub(held, at + size),
   }
+end
+
+local function id_of_held(held)
+  local state, _, size, at = struct.unpack(HELD, held)
+  return STATES[state], string.sub(held, at, at + size - 1)
 end
 
 local function held_text(state, sequence, id, key)
