@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from celery_ranch import SerializerType, errors
+from celery_ranch import SerializerType, ViolationKind, errors
 from celery_ranch.config import Settings
 from tests.acceptance.pages import blocks
 
@@ -93,6 +93,12 @@ def test_the_unit_of_a_setting_in_seconds_is_told() -> None:
 def test_every_setting_is_explained() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     assert [s.name for s in fields(Settings) if f"\n**`{s.name}`**" not in text] == []
+
+
+def test_every_kind_of_violation_is_in_their_table_in_the_order_of_the_code() -> None:
+    table = rows(DOCS / "reference" / "violations.md")
+    assert [row[0].strip("`") for row in table] == [kind.value for kind in ViolationKind]
+    assert all(len(row) == 3 for row in table)
 
 
 def test_the_tree_of_errors_is_that_of_the_code() -> None:

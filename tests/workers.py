@@ -14,7 +14,7 @@ from celery import Celery
 from celery.backends.redis import RedisBackend
 from redis import Redis
 
-from celery_ranch import Ranch, configure
+from celery_ranch import Ranch, StoreUnavailableError, configure
 from celery_ranch.scheduling.model import Entry
 from tests.redis_invariants import check_queue
 from tests.servers import eventually
@@ -57,7 +57,19 @@ class FairApp:
         self.records = Redis.from_url(redis_url, decode_responses=True)
 
     def close(self):
-        """Close every connection, so that none is found open when it is collected."""
+        """Check what the test leaves behind, and close every connection.
+
+        A connection found open when it is collected would be a warning.
+        """
+        try:
+            self.check()
+        except StoreUnavailableError:
+            # The test may end with the store away.
+            pass
+        finally:
+            self._close()
+
+    def _close(self):
         self.engine.close()
         self.records.close()
         backend = self.client.backend

@@ -81,6 +81,7 @@ def test_there_is_a_verb_for_every_script_and_functions_are_no_verbs() -> None:
     functions = {
         "activation.lua",
         "charging.lua",
+        "checking.lua",
         "choosing.lua",
         "leases.lua",
         "names.lua",
