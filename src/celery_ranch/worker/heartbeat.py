@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -21,9 +22,12 @@ logger = get_logger(__name__)
 _BEATS_PER_LEASE = 6
 _REAP_LIMIT = 200
 
+#: How often to look for what a blocked loop leaves unsaid, in seconds.
+_LOOK_SECONDS = 0.5
+
 
 class Heartbeat:
-    """Beats, reaps and reconciles in a thread of its own.
+    """Beats, reaps and reconciles in a thread of its own, and speaks for a blocked loop.
 
     The thread is a native one, also where `threading` is patched: a loop
     that a task blocks must not cost the worker its leases.
@@ -43,35 +47,66 @@ class Heartbeat:
         self._is_stopping = False
         self._is_lost = False
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
+        self._drains = book.drains
         find = native if is_native else _patched
+        self._speaking = find("_thread", "allocate_lock")()
         self._sleep = find("time", "sleep")
         find("_thread", "start_new_thread")(self._run, ())
 
     def stop(self) -> None:
-        """End the thread within a second; leases are kept until they run out."""
+        """End the thread within a second; leases are kept until they run out.
+
+        What it was saying has been said by then, or is in the book again.
+        """
         self._is_stopping = True
+        with self._speaking:
+            return
 
     def _run(self) -> None:
         while not self._is_stopping:
-            try:
-                self._beat()
-            except Exception as error:
-                if not self._is_lost:
-                    self._is_lost = True
-                    logger.error("No heartbeat reaches the store: %s", error)
-            else:
-                if self._is_lost:
-                    self._is_lost = False
-                    logger.warning("Heartbeats reach the store again")
+            self._try(self._beat)
             self._pause()
         if not isinstance(self._verbs, MemoryEngine):
             self._verbs.close()
 
+    def _try(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception as error:
+            if not self._is_lost:
+                self._is_lost = True
+                logger.error("No heartbeat reaches the store: %s", error)
+        else:
+            if self._is_lost:
+                self._is_lost = False
+                logger.warning("Heartbeats reach the store again")
+
     def _pause(self) -> None:
         left = self._interval
         while left > 0 and not self._is_stopping:
-            self._sleep(min(left, 0.5))
-            left -= 0.5
+            self._sleep(min(left, _LOOK_SECONDS))
+            left -= _LOOK_SECONDS
+            drains, self._drains = self._drains, self._book.drains
+            if drains == self._drains and self._book.has_outcomes:
+                self._try(self._speak)
+
+    def _speak(self) -> None:
+        """Say what has waited since the last look.
+
+        A solo pool runs a task that it takes for a short one before the loop
+        has said that it started. If it is a long one, the store hears it from
+        here: should it kill its worker, it must not count as never started.
+        """
+        with self._speaking:
+            outcomes = [] if self._is_stopping else self._book.drain()
+            if not outcomes:
+                return
+            try:
+                self._verbs.settle(self._worker, outcomes)
+            except BaseException:
+                self._book.restore(outcomes)
+                raise
+            self._book.confirm(outcomes)
 
     def _beat(self) -> None:
         owned = len(self._book.owned())

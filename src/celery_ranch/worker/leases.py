@@ -85,6 +85,8 @@ class LeaseBook:
         self._slots_taken = 0
         self.is_leasing = False
         """Whether a lease was asked for and its reply is not entered yet."""
+        self.drains = 0
+        """How often it was drained: while this stands still, nothing was said."""
 
     @property
     def slots_taken(self) -> int:
@@ -170,6 +172,7 @@ class LeaseBook:
     def drain(self) -> list[Outcome]:
         """Return the outcomes that wait, oldest first; `confirm` or `restore` them."""
         with self._lock:
+            self.drains += 1
             pending, self._pending = self._pending, {}
             drained, self._unsaid = self._unsaid, []
             drained += [holding.outcome(kind) for holding, kind in pending.items()]

@@ -89,7 +89,10 @@ class LoopDriver:
             self._signal.set()
 
     def before_run(self) -> None:
-        """Say at once what was said of leases, if a task is to block the loop for long."""
+        """Say at once what was said of leases, if a task is to block the loop for long.
+
+        For one that was expected to be short the heartbeat's thread says it.
+        """
         estimate = self._capacity.run_seconds
         if estimate is not None and estimate < self._capacity.lookahead_seconds:
             return

@@ -113,10 +113,11 @@ class FairStep(bootsteps.StartStopStep):
                 self._book.finish(holding)
             else:
                 self._book.requeue(holding)
-        self._replace(None)
+        # First, so that nobody but the driver has anything left to say.
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+        self._replace(None)
 
     def info(self, c: Any) -> dict[str, Any]:
         """Return the `celery_ranch` section of `celery inspect stats`."""
