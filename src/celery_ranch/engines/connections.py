@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 
-__all__ = ["Connections", "ServerFacts", "store_error"]
+__all__ = ["Connections", "ServerFacts", "packed_command", "store_error"]
 
 RedisConnection: TypeAlias = Any
 """A `redis.Connection` or one of its siblings; their common class has no public name."""
@@ -66,6 +66,23 @@ def store_error(error: BaseException) -> StoreError:
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
         return StoreUnavailableError(reason)
     return StoreError(reason)
+
+
+def packed_command(command: tuple[bytes | str | int, ...]) -> bytes:
+    r"""Return a command as it is sent, in RESP2.
+
+    redis-py, without hiredis, does the same in more than twice the time,
+    which shows in a batch of 1,000 entries: that has 6,000 arguments.
+
+    Example:
+        >>> packed_command(("GET", b"a", 1))
+        b'*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\n1\r\n'
+    """
+    parts = [b"*%d\r\n" % len(command)]
+    for value in command:
+        written = value if isinstance(value, bytes) else str(value).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(written), written))
+    return b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +139,10 @@ class Connections:
                 which is raised as redis-py does.
         """
         # redis-py's own client takes longer for this than Redis for the command.
+        packed = packed_command(command)
         connection = self._take()
         try:
-            connection.send_command(*command)
+            connection.send_packed_command([packed])
             reply = connection.read_response()
         except redis.ResponseError as error:
             self._free.append((time.monotonic(), connection))
