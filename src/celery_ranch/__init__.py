@@ -18,7 +18,7 @@ from celery_ranch.errors import (
 from celery_ranch.publishing.keys import current_key
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
-from celery_ranch.task import LRUTask, configure, lru_task
+from celery_ranch.task import LRUTask, configure, lru_task, submit
 
 if TYPE_CHECKING:
     from celery_ranch.engines.embedded import embedded_urls
@@ -43,6 +43,7 @@ __all__ = [
     "current_key",
     "embedded_urls",
     "lru_task",
+    "submit",
 ]
 
 

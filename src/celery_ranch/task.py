@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, Task
+from celery.canvas import Signature, maybe_signature
 from kombu.utils.imports import symbol_by_name
 
 from celery_ranch.errors import InvalidShareError
 from celery_ranch.observing.views import last_configured
 from celery_ranch.publishing.amqp import install_publishing
+from celery_ranch.publishing.batches import submission
+from celery_ranch.publishing.keys import key_from_header, key_of_signature
 from celery_ranch.publishing.producer import LazyProducer
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import key_path, valid_share
 
-__all__ = ["LRUTask", "configure", "install", "lru_task"]
+__all__ = ["LRUTask", "configure", "install", "lru_task", "submit"]
 
 #: Loaded by Celery's worker alone.
 _STEP = "celery_ranch.worker.step:FairStep"
@@ -27,7 +30,7 @@ class LRUTask(Task):
 
     Binding a task of this base to an application makes that application's
     sends fair. Any other base is fair as well once `configure(app)` was
-    called; this one only adds `lru_delay`.
+    called; this one only adds `lru_delay` and its likes.
     """
 
     abstract = True
@@ -60,10 +63,74 @@ class LRUTask(Task):
             RoutingError: The task's route leads to no single queue.
             kombu.exceptions.OperationalError: The store is away or refused.
         """
-        options: dict[str, Any] = {"lru_key": key_path(lru_key)}
-        if priority_weight is not None:
-            options["lru_share"] = _share_of_weight(priority_weight)
-        return self.apply_async(args, kwargs, **options)
+        return self.apply_async(args, kwargs, **_key_options(lru_key, priority_weight))
+
+    def lru_map(
+        self,
+        lru_key: Any,
+        iterable: Iterable[Any],
+        /,
+        *,
+        priority_weight: float | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """Run the task once for each element, as `lru_delay` of each, only faster.
+
+        Each is a task of its own; they are stored a thousand at a time.
+
+        Args:
+            lru_key: On whose behalf, as in `lru_delay`.
+            iterable: The only positional argument of each task.
+            priority_weight: As in `lru_delay`.
+            options: What `apply_async` takes, but for `args` and `task_id`:
+                the same for each, ``kwargs=`` among them.
+
+        Returns:
+            The tasks' results, in order; all are stored.
+
+        Raises:
+            InvalidKeyError, InvalidShareError, RoutingError: Nothing was stored.
+            TypeError: The task does not take an element, or it cannot be
+                written. Nothing was stored.
+            kombu.exceptions.OperationalError: The store is away or refused.
+                Thousands that it took before stay.
+
+        Example:
+            >>> from celery import Celery
+            >>> app = Celery("reports", set_as_current=False, task_always_eager=True)
+            >>> @lru_task(app, name="square")
+            ... def square(x): return x * x
+            >>> [result.get() for result in square.lru_map("acme", range(4))]
+            [0, 1, 4, 9]
+        """
+        calls = ((each,) for each in iterable)
+        return self.lru_starmap(lru_key, calls, priority_weight=priority_weight, **options)
+
+    def lru_starmap(
+        self,
+        lru_key: Any,
+        iterable: Iterable[Sequence[Any]],
+        /,
+        *,
+        priority_weight: float | None = None,
+        **options: Any,
+    ) -> list[Any]:
+        """As `lru_map`, for tasks of any number of arguments: a tuple or list each."""
+        options |= _key_options(lru_key, priority_weight)
+        if options.get("task_id") is not None:
+            raise TypeError("task_id is one task's: each element is a task of its own")
+        calls = list(iterable)
+        for place, args in enumerate(calls):
+            if not isinstance(args, (tuple, list)):
+                raise TypeError(f"element {place} is {args!r:.100}; allowed: a tuple or a list")
+        app = self._get_app()
+        is_trailed = options.pop("add_to_parent", True)
+        with submission(app) as producer:
+            results = [
+                self.apply_async(args, producer=producer, add_to_parent=False, **options)
+                for args in calls
+            ]
+        return _trailed(app, results) if is_trailed else results
 
     def apply_async(
         self,
@@ -80,6 +147,49 @@ class LRUTask(Task):
         app = self._get_app()
         with LazyProducer(app, Ranch.of(app).broker_connection) as lazy:
             return super().apply_async(args, kwargs, task_id, lazy, *more, **options)
+
+
+def submit(app: Celery, signatures: Iterable[Any]) -> list[Any]:
+    """Call signatures as their `apply_async` would, only faster; the keys are their own.
+
+    What has a key is stored a thousand at a time after all were looked at;
+    what has none is published at once, and so is what takes no producer: the
+    first task of a chain is stored alone.
+
+    Args:
+        app: The application.
+        signatures: Of tasks, groups, chords; also as dicts.
+
+    Returns:
+        What each `apply_async` returns, in order; all are stored.
+
+    Raises:
+        InvalidKeyError, RoutingError: A key or a route is wrong.
+        TypeError: One is no signature, or cannot be written.
+        kombu.exceptions.OperationalError: The store is away or refused.
+            Thousands that it took before stay.
+
+    Example:
+        >>> from celery import Celery
+        >>> app = Celery("reports", set_as_current=False, task_always_eager=True)
+        >>> @lru_task(app, name="double")
+        ... def double(x): return 2 * x
+        >>> calls = [double.s(x).set(lru_key=f"tenant-{x}") for x in range(3)]
+        >>> [result.get() for result in submit(app, calls)]
+        [0, 2, 4]
+    """
+    calls = []
+    for place, each in enumerate(signatures):
+        if not isinstance(each, Mapping) or "task" not in each:
+            raise TypeError(f"element {place} is {each!r:.100}; allowed: a signature")
+        signature: Any = maybe_signature(each, app=None if isinstance(each, Signature) else app)
+        key = key_of_signature(signature)
+        if key is not None:
+            key_from_header(key)
+        calls.append(signature)
+    with submission(app) as producer:
+        results = [call.apply_async(producer=producer, add_to_parent=False) for call in calls]
+    return _trailed(app, results)
 
 
 def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -130,6 +240,22 @@ def install(app: Celery) -> None:
     app = getattr(app, "_get_current_object", lambda: app)()
     install_publishing(app)
     app.steps["consumer"].add(_STEP)
+
+
+def _key_options(lru_key: Any, priority_weight: float | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"lru_key": key_path(lru_key)}
+    if priority_weight is not None:
+        options["lru_share"] = _share_of_weight(priority_weight)
+    return options
+
+
+def _trailed(app: Celery, results: list[Any]) -> list[Any]:
+    """Let the running task, if any, know its children, as Celery's calls do."""
+    parent = app.current_worker_task
+    if parent is not None and not app.conf.task_always_eager:
+        for result in results:
+            parent.add_trail(result)
+    return results
 
 
 def _share_of_weight(weight: Any) -> float:

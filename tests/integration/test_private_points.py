@@ -1,4 +1,4 @@
-"""What the worker reads of other libraries without their leave; this fails when it moves."""
+"""What is read of other libraries without their leave; this fails when it moves."""
 
 import select
 import time
@@ -6,13 +6,15 @@ from types import SimpleNamespace
 from weakref import ref
 
 import pytest
-from celery import Celery
+from celery import Celery, group
 from celery._state import _task_stack
 from celery.concurrency.prefork import TaskPool
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
 
+from celery_ranch import configure
 from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.publishing.batches import BatchProducer
 from celery_ranch.worker.requests import keep_in_pipe
 
 
@@ -99,3 +101,23 @@ def test_celery_stacks_the_tasks_that_run_and_their_requests():
 
     (request,) = found
     assert (request.id, request.is_eager, request.called_directly) == ("mine", True, False)
+
+
+def test_a_group_takes_one_producer_for_all_of_its_members(redis_url, redis_prefix):
+    app = Celery("private-points", broker="memory://", set_as_current=False)
+    app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix}
+    configure(app)
+    producers = []
+
+    class Noted(app.Task):
+        def apply_async(self, *args, producer=None, **options):
+            producers.append(producer)
+            return super().apply_async(*args, producer=producer, **options)
+
+    @app.task(base=Noted, name="noted", shared=False)
+    def noted(number): ...
+
+    group([noted.s(1), noted.s(2)], app=app).apply_async(lru_key="acme")
+    assert isinstance(producers[0], BatchProducer)
+    assert producers[0] is producers[1]
+    assert not isinstance(app.amqp.producer_pool.acquire(), BatchProducer)

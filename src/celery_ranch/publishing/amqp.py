@@ -11,6 +11,7 @@ from celery.app.amqp import AMQP, Queues
 from kombu.utils.imports import symbol_by_name
 
 from celery_ranch.errors import RoutingError
+from celery_ranch.publishing.batches import BatchPool, BatchProducer, is_asked_by_group
 from celery_ranch.publishing.entries import message_facts, timed
 from celery_ranch.publishing.inheritance import signature_with_key, write_key
 from celery_ranch.publishing.keys import (
@@ -23,13 +24,11 @@ from celery_ranch.publishing.keys import (
 )
 from celery_ranch.publishing.producer import FairProducer
 from celery_ranch.publishing.queues import adopt_queues, fair_destination
+from celery_ranch.publishing.storing import DEFAULT_MAX_RETRIES
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeyPath
 
 __all__ = ["FairAMQP", "install_publishing"]
-
-#: The retries in Celery's default `task_publish_retry_policy`.
-_DEFAULT_MAX_RETRIES = 3
 
 
 # To a type checker it is an `AMQP`; it becomes one only beside an app's own.
@@ -44,6 +43,14 @@ class FairPublishing(_Base):
     def Queues(self, *args: Any, **kwargs: Any) -> Queues:
         """Return Celery's queues, which also know the aliases."""
         return adopt_queues(super().Queues(*args, **kwargs), Ranch.of(self.app))
+
+    @property
+    def producer_pool(self) -> Any:
+        """Return Celery's pool; to a group, one that stores its members in batches."""
+        pool = super().producer_pool
+        return BatchPool(pool, self) if is_asked_by_group() else pool
+
+    publisher_pool = producer_pool
 
     def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's message, which also knows what was given in seconds."""
@@ -107,6 +114,10 @@ class _Sender:
             options.pop(option, None)
         options["queue"] = queue
         self._set_retries(options)
+        if isinstance(producer, BatchProducer) and producer.batch.app is self._app:
+            return producer.batch.hold(
+                self._plain, producer.producer, name, message, facts, lru_share, options
+            )
         ours = FairProducer(producer, self._ranch, message[2], facts, lru_share)
         return self._plain(ours, name, message, **options)
 
@@ -142,11 +153,11 @@ class _Sender:
     def _set_retries(self, options: dict[str, Any]) -> None:
         """Let `redis_max_retries` count where nobody said anything else."""
         ours = self._ranch.settings.redis_max_retries
-        if ours == _DEFAULT_MAX_RETRIES:
+        if ours == DEFAULT_MAX_RETRIES:
             return
         policy = options.get("retry_policy") or {}
-        apps = self._app.conf.task_publish_retry_policy.get("max_retries", _DEFAULT_MAX_RETRIES)
-        if "max_retries" not in policy and apps == _DEFAULT_MAX_RETRIES:
+        apps = self._app.conf.task_publish_retry_policy.get("max_retries", DEFAULT_MAX_RETRIES)
+        if "max_retries" not in policy and apps == DEFAULT_MAX_RETRIES:
             options["retry_policy"] = {**policy, "max_retries": ours}
 
 

@@ -20,7 +20,11 @@ from celery_ranch.publishing.entries import another_id
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import Entry, KeyPath, Publish
 
-__all__ = ["Retries", "store", "written"]
+__all__ = ["DEFAULT_MAX_RETRIES", "Retries", "store", "written"]
+
+
+#: The retries in Celery's default `task_publish_retry_policy`.
+DEFAULT_MAX_RETRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +38,19 @@ class Retries:
     longest: float = 0.2
 
     @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Retries:
-        """Return what the options of Celery's `publish` say."""
+    def of(cls, options: Mapping[str, Any], *, is_bounded: bool = False) -> Retries:
+        """Return what the options of Celery's `publish` say.
+
+        Args:
+            options: The options.
+            is_bounded: Whether "for ever" means Celery's default.
+        """
         policy = options.get("retry_policy") or {}
         if not options.get("retry"):
             return _NO_RETRIES
+        most = policy.get("max_retries", DEFAULT_MAX_RETRIES)
         return cls(
-            most=policy.get("max_retries", 3),
+            most=DEFAULT_MAX_RETRIES if most is None and is_bounded else most,
             start=policy.get("interval_start", 0),
             step=policy.get("interval_step", 0.2),
             longest=policy.get("interval_max", 0.2),
