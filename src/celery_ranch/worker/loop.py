@@ -211,7 +211,10 @@ class LoopDriver:
         except Exception:
             logger.exception("Could not reach the store; trying again")
         # Pools grow and queues are added without a word to us, and while a
-        # pool drains only timers run.
+        # pool drains only timers run. No wake-up of a queue that was added
+        # since is listened for yet.
+        if self._link.is_listening and {*self._queues()} != {*self._listening_to}:
+            self._may_lease = True
         self._look()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:

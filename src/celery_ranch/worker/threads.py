@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -140,8 +141,23 @@ class ThreadDriver:
         seconds = self._wait_seconds
         if leased.next_due_in_us is not None:
             seconds = min(seconds, leased.next_due_in_us / 1_000_000)
-        if self._engine.wait(queues, seconds) and (self._stopped.is_set() or not self._feeder.room):
-            self._engine.wake(queues)
+        self._listen(queues, seconds)
+
+    def _listen(self, queues: Sequence[str], seconds: float) -> None:
+        """Wait until something may be leasable, or the queues served are others."""
+        deadline = monotonic() + seconds
+        is_heard = False
+        while not is_heard and not self._stopped.is_set() and self._queues() == queues:
+            left = deadline - monotonic()
+            if left <= 0:
+                return
+            is_heard = self._engine.wait(queues, min(left, _LONGEST_SILENCE_SECONDS))
+        if is_heard:
+            is_usable = self._feeder.room and not self._stopped.is_set()
+            # Of a queue that was cancelled meanwhile this worker leases nothing.
+            unused = {*queues}.difference(self._queues()) if is_usable else {*queues}
+            if unused:
+                self._engine.wake(tuple(unused))
 
     def _settle(self) -> None:
         # An outcome may come back from a driver that was stopped.
