@@ -19,7 +19,12 @@ from kombu.serialization import prepare_accept_content
 
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.leases import Holding, LeaseBook
-from celery_ranch.worker.messages import FairMessage, UnfitMessageError, build_message
+from celery_ranch.worker.messages import (
+    FairMessage,
+    UnfitMessageError,
+    UnknownTaskError,
+    build_message,
+)
 from celery_ranch.worker.requests import watch
 
 __all__ = ["Feeder"]
@@ -28,6 +33,11 @@ logger = get_logger(__name__)
 
 #: Stock older than this many lookaheads is given back.
 _STALE_LOOKAHEADS = 4
+
+#: For how long a rate limit holds an entry back before it is asked again, in
+#: seconds. A limit may be raised or lifted meanwhile, and another key's task
+#: of that type may arrive, which is not to wait behind all that came before.
+_LONGEST_HOLD_SECONDS = 30.0
 
 
 class Feeder:
@@ -63,7 +73,7 @@ class Feeder:
         self._lock = threading.RLock()
         self._running_inline = threading.RLock()
         self._stocked_at = 0.0
-        self._next_slot: dict[str, float] = {}
+        self._next_slot: dict[str, tuple[Any, float]] = {}
         self._is_stopped = False
         self._execute = consumer.on_task_request
         self._handle: Any = None
@@ -81,6 +91,11 @@ class Feeder:
     def has_stock(self) -> bool:
         """Whether something was leased ahead."""
         return bool(self._stock)
+
+    @property
+    def stock_size(self) -> int:
+        """How many entries were leased ahead."""
+        return len(self._stock)
 
     @property
     def is_well_stocked(self) -> bool:
@@ -148,6 +163,19 @@ class Feeder:
             )
         self._execute(request)
 
+    def stocked_messages(self) -> list[FairMessage]:
+        """Return the messages of what was leased ahead, as far as they can be read."""
+        with self._lock:
+            stock = tuple(self._stock)
+        messages = []
+        for holding in stock:
+            try:
+                messages.append(self._message(holding))
+            except Exception as error:
+                # Its turn will come, and with it what is to be said of it.
+                logger.debug("Entry %s is not shown: %s", holding.lease.entry_id, error)
+        return messages
+
     def _empty_stock(self) -> None:
         with self._lock:
             while self._stock:
@@ -168,18 +196,14 @@ class Feeder:
     def _hand_over(self, holding: Holding) -> None:
         self._stocked_at = monotonic()
         try:
-            message = build_message(
-                self._book,
-                holding,
-                accept=self._accept,
-                known_tasks=self._consumer.strategies,
-                accept_pickle=self._accept_pickle,
-            )
+            message = self._message(holding)
         except Exception as error:
             is_expected = isinstance(error, UnfitMessageError)
             reason = str(error) if is_expected else f"unreadable message: {error!r}"
             logger.error("Entry %s goes to the dead letters: %s", holding.lease.entry_id, reason)
             self._book.bury(holding, reason)
+            if isinstance(error, UnknownTaskError):
+                self._announce_unknown(error.message)
             return
         try:
             held_back_us = self._rate_limited_us(message)
@@ -193,11 +217,32 @@ class Feeder:
             logger.exception("Entry %s could not be handed over", holding.lease.entry_id)
             self._book.requeue(holding)
 
+    def _message(self, holding: Holding) -> FairMessage:
+        return build_message(
+            self._book,
+            holding,
+            accept=self._accept,
+            known_tasks=self._consumer.strategies,
+            accept_pickle=self._accept_pickle,
+        )
+
+    def _announce_unknown(self, message: FairMessage) -> None:
+        """Let Celery tell of an unknown task: its state, its signal, its event.
+
+        Celery also rejects the message, which changes nothing any more.
+        """
+        try:
+            self._handle(message)
+        except Exception:
+            logger.exception("An unknown task could not be told of")
+
     def _rate_limited_us(self, message: FairMessage) -> int:
         """Return for how long a task type's rate limit holds an entry back.
 
         Sent back one after the other, entries of one type are spread over
-        the coming slots, so they do not all come due together.
+        the coming slots, so they do not all come due together. The slots end
+        with the limit they are of: `celery control rate_limit` makes a new
+        bucket.
         """
         name = message.headers.get("task", "")
         bucket = self._consumer.task_buckets[name]
@@ -207,8 +252,10 @@ class Feeder:
         if seconds <= 0 and not bucket.contents:
             return 0
         now = monotonic()
-        slot = max(now + seconds, self._next_slot.get(name, 0.0))
-        self._next_slot[name] = slot + 1 / bucket.fill_rate
+        longest = now + _LONGEST_HOLD_SECONDS
+        limit, next_slot = self._next_slot.get(name, (bucket, now))
+        slot = min(max(now + seconds, next_slot if limit is bucket else now), longest)
+        self._next_slot[name] = bucket, min(slot + 1 / bucket.fill_rate, longest)
         return max(1, int((slot - now) * 1_000_000))
 
 

@@ -12,7 +12,7 @@ from kombu.utils.json import loads as kombu_json_loads
 from celery_ranch.envelope import Envelope, load_json, unpack
 from celery_ranch.worker.leases import Holding, LeaseBook
 
-__all__ = ["FairMessage", "UnfitMessageError", "build_message"]
+__all__ = ["FairMessage", "UnfitMessageError", "UnknownTaskError", "build_message"]
 
 _JSON = "application/json"
 
@@ -22,6 +22,17 @@ _LONG_AGO = "1970-01-01T00:00:00+00:00"
 
 class UnfitMessageError(Exception):
     """An entry that no handler should see; it belongs to the dead letters."""
+
+
+class UnknownTaskError(UnfitMessageError):
+    """An entry that names a task which this worker does not know."""
+
+    def __init__(self, name: str, message: FairMessage) -> None:
+        super().__init__(name, message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"unknown task {self.args[0]!r}"
 
 
 class _LeaseChannel:
@@ -97,9 +108,10 @@ def build_message(
     """Return the message of a lease.
 
     Raises:
-        UnfitMessageError: It cannot be decoded, its content type is not
-            accepted, or it names a task this worker does not know. Celery's
-            own handler would acknowledge the one and reject the other.
+        UnfitMessageError: It cannot be decoded, or its content type is not
+            accepted. Celery's own handler would acknowledge it.
+        UnknownTaskError: It names a task this worker does not know. Celery's
+            own handler would reject it.
     """
     lease = holding.lease
     envelope = _opened(lease.message, accept_pickle)
@@ -148,8 +160,10 @@ def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
         name = payload.get("task") if isinstance(payload, dict) else None
     elif not _is_body(payload):
         raise UnfitMessageError("the body is not (args, kwargs, embed)")
-    if not isinstance(name, str) or name not in known_tasks:
+    if not isinstance(name, str):
         raise UnfitMessageError(f"unknown task {name!r}")
+    if name not in known_tasks:
+        raise UnknownTaskError(name, message)
 
 
 def _is_body(payload: Any) -> bool:

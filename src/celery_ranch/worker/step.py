@@ -15,6 +15,7 @@ from celery_ranch.ranch import Ranch
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.heartbeat import Heartbeat
+from celery_ranch.worker.inspecting import show_stock
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.loop import LoopDriver
 from celery_ranch.worker.requests import keep_in_pipe
@@ -57,6 +58,7 @@ class FairStep(bootsteps.StartStopStep):
             before_run=self._before_run,
             accept_pickle=settings.redis_serializer is SerializerType.PICKLE,
         )
+        show_stock(c, self._feeder)
 
     def start(self, c: Any) -> None:
         """Give back what a broken connection cut off, and begin to lease."""
@@ -126,6 +128,7 @@ class FairStep(bootsteps.StartStopStep):
                 "worker": self.worker,
                 "queues": list(self._queues(c)()),
                 "leased": len(self._book.holdings()),
+                "stocked": self._feeder.stock_size,
                 "slots_taken": self._book.slots_taken,
                 "slots": self._capacity.size,
                 "lookahead": self._capacity.lookahead,
