@@ -15,6 +15,7 @@ from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
 from celery_ranch.worker.links import DirectLink, Link, Listener
+from celery_ranch.worker.outage import Outage
 from celery_ranch.worker.signals import LoopSignal
 
 __all__ = ["LoopDriver"]
@@ -40,6 +41,7 @@ class LoopDriver:
         capacity: Whether the pool runs tasks inline, and for how long.
         queues: Tells the fair queues served, read at each lease.
         wait_seconds: How long to listen for a wake-up before looking anyway.
+        outage: Says when the store is away.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class LoopDriver:
         capacity: Capacity,
         queues: Callable[[], Sequence[str]],
         wait_seconds: float,
+        outage: Outage,
     ) -> None:
         self._hub = hub
         self._book = book
@@ -73,7 +76,7 @@ class LoopDriver:
         listener = Listener(
             self._on_leased, self._on_woken, self._on_settled, self._on_lost, self._on_ready
         )
-        self._link = _open_link(hub, engine, worker, listener)
+        self._link = _open_link(hub, engine, worker, listener, outage)
         self._check_timer = hub.call_repeatedly(1.0, self._check)
         # Runs when callbacks of a tick are done: one turn says all of it.
         hub.on_tick.add(self.tick)
@@ -254,7 +257,7 @@ class LoopDriver:
         self._may_lease = True
 
 
-def _open_link(hub: Any, engine: Engine, worker: str, listener: Listener) -> Link:
+def _open_link(hub: Any, engine: Engine, worker: str, listener: Listener, outage: Outage) -> Link:
     if isinstance(engine, MemoryEngine):
         return DirectLink(hub, engine, worker, listener)
     # Imported here, because without a Redis store there need be no redis-py.
@@ -262,4 +265,4 @@ def _open_link(hub: Any, engine: Engine, worker: str, listener: Listener) -> Lin
     from celery_ranch.worker.redis_link import RedisLink
 
     assert isinstance(engine, RedisEngine)
-    return RedisLink(hub, engine, worker, listener)
+    return RedisLink(hub, engine, worker, listener, outage)

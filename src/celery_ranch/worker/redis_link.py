@@ -12,6 +12,7 @@ from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.scheduling.model import Leased, Outcome
 from celery_ranch.worker.line import Call, Line
 from celery_ranch.worker.links import Listener
+from celery_ranch.worker.outage import Outage
 
 __all__ = ["RedisLink"]
 
@@ -24,17 +25,19 @@ _LONGEST_BACKOFF_SECONDS = 10.0
 class RedisLink:
     """A link over two connections: one for turns, one for wake-ups."""
 
-    def __init__(self, hub: Any, engine: RedisEngine, worker: str, listener: Listener) -> None:
+    def __init__(
+        self, hub: Any, engine: RedisEngine, worker: str, listener: Listener, outage: Outage
+    ) -> None:
         self._hub = hub
         self._engine = engine
         self._worker = worker
         self._listener = listener
+        self._outage = outage
         self._turns: Line | None = None
         self._wakes: Line | None = None
         self._unconfirmed: list[Outcome] = []
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._next_try = 0.0
-        self._is_lost = False
         self._is_closed = False
         self._connect()
 
@@ -116,9 +119,7 @@ class RedisLink:
         except Exception as error:
             self._on_broken(error)
             return
-        if self._is_lost:
-            logger.warning("The store answers again; fair tasks are leased again")
-        self._is_lost = False
+        self._outage.end()
         self._backoff_seconds = _FIRST_BACKOFF_SECONDS
         self._listener.on_ready()
 
@@ -126,12 +127,7 @@ class RedisLink:
         self._drop_lines()
         if self._is_closed:
             return
-        if not self._is_lost:
-            logger.error(
-                "Lost the store (%s); what runs goes on, no fair task is leased until it is back",
-                error,
-            )
-        self._is_lost = True
+        self._outage.begin(error)
         self._next_try = monotonic() + self._backoff_seconds
         self._hub.call_later(self._backoff_seconds, self.check)
         self._backoff_seconds = min(self._backoff_seconds * 2, _LONGEST_BACKOFF_SECONDS)

@@ -18,6 +18,7 @@ from celery_ranch.worker.heartbeat import Heartbeat
 from celery_ranch.worker.inspecting import show_stock
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.loop import LoopDriver
+from celery_ranch.worker.outage import Outage
 from celery_ranch.worker.requests import keep_in_pipe
 from celery_ranch.worker.threads import ThreadDriver
 
@@ -49,6 +50,7 @@ class FairStep(bootsteps.StartStopStep):
         self._driver: LoopDriver | ThreadDriver | None = None
         self._heartbeat: Heartbeat | None = None
         self._wait_seconds = min(settings.lease_seconds / 2, _LONGEST_WAIT_SECONDS)
+        self._outage = Outage()
         self._book = LeaseBook(self._on_outcome)
         self._capacity = Capacity(c, settings.lookahead_seconds)
         self._feeder = Feeder(
@@ -81,6 +83,7 @@ class FairStep(bootsteps.StartStopStep):
                     self._feeder,
                     self._queues(c),
                     self._wait_seconds,
+                    self._outage,
                 )
             )
 
@@ -96,6 +99,7 @@ class FairStep(bootsteps.StartStopStep):
                 self._capacity,
                 self._queues(c),
                 self._wait_seconds,
+                self._outage,
             )
         )
 

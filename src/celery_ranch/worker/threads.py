@@ -17,6 +17,7 @@ from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
+from celery_ranch.worker.outage import Outage
 
 __all__ = ["ThreadDriver"]
 
@@ -41,6 +42,7 @@ class ThreadDriver:
         feeder: Feeder,
         queues: Callable[[], Sequence[str]],
         wait_seconds: float,
+        outage: Outage,
     ) -> None:
         self._engine = engine
         self._worker = worker
@@ -48,7 +50,7 @@ class ThreadDriver:
         self._feeder = feeder
         self._queues = queues
         self._wait_seconds = wait_seconds
-        self._is_lost = False
+        self._outage = outage
         self._is_drained = False
         self._stopped = threading.Event()
         self._closed = threading.Event()
@@ -95,13 +97,7 @@ class ThreadDriver:
             try:
                 step()
             except StoreError as error:
-                if not self._is_lost:
-                    self._is_lost = True
-                    logger.error(
-                        "Lost the store (%s); what runs goes on, no fair task is leased"
-                        " until it is back",
-                        error,
-                    )
+                self._outage.begin(error)
                 until.wait(backoff)
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
             except Exception:
@@ -132,7 +128,7 @@ class ThreadDriver:
                 holdings = self._book.take(leased.leases)
             finally:
                 self._book.is_leasing = False
-        self._note_store_is_back()
+        self._outage.end()
         self._feeder.take(holdings)
         due = sum(not lease.is_expired for lease in leased.leases)
         self._is_drained = not leased.has_more and due < limit
@@ -164,7 +160,6 @@ class ThreadDriver:
         self._said.wait(_LONGEST_SILENCE_SECONDS)
         self._said.clear()
         self._send_outcomes()
-        self._note_store_is_back()
 
     def _send_outcomes(self) -> None:
         with self._settling:
@@ -178,8 +173,3 @@ class ThreadDriver:
                 self._said.set()
                 raise
             self._book.confirm(outcomes)
-
-    def _note_store_is_back(self) -> None:
-        if self._is_lost:
-            self._is_lost = False
-            logger.warning("The store answers again; fair tasks are leased again")
