@@ -142,17 +142,18 @@ class SentinelServers:
         self.await_replicas()
         return self
 
-    def client(self, server: RedisServer) -> redis.Redis:
-        """Return a client of one server, master or not, to look at what is stored."""
+    def client(self, server: RedisServer | None = None, *, as_text: bool = True) -> redis.Redis:
+        """Return a client of one server, or else of the master, to look at what is stored."""
+        server = server or self.master
         return redis.Redis(
-            unix_socket_path=server.socket_path, password=self.password, decode_responses=True
+            unix_socket_path=server.socket_path, password=self.password, decode_responses=as_text
         )
 
     def await_replicas(self, seconds: float = FAILOVER_SECONDS) -> None:
         """Wait until every running server but the master has what the master has."""
 
         def are_caught_up() -> bool:
-            with self.client(self.master) as client:
+            with self.client() as client:
                 offset = client.info("replication")["master_repl_offset"]
             for server in self.replicas:
                 if not server.is_running:
@@ -187,13 +188,29 @@ class SentinelServers:
         self.await_other_master(before)
         return before
 
+    def restart_killed(self) -> None:
+        """Start what was killed, and wait until it has become a replica."""
+        for server in self.servers:
+            if not server.is_running:
+                server.start()
+
+        def are_followers() -> bool:
+            for server in self.replicas:
+                with self.client(server) as client:
+                    if client.info("replication")["role"] != "slave":
+                        return False
+            return True
+
+        eventually(are_followers, FAILOVER_SECONDS, "the sentinels have made replicas of them")
+        self.await_replicas()
+
     def await_other_master(self, before: RedisServer) -> None:
         """Wait until the sentinels name another server, which takes writes."""
 
         def has_changed() -> bool:
             if any(int(told["port"]) == before.port for told in self._all_told()):
                 return False
-            with self.client(self.master) as client:
+            with self.client() as client:
                 return client.info("replication")["role"] == "master"
 
         eventually(has_changed, FAILOVER_SECONDS, "another server is the master")
@@ -273,7 +290,11 @@ class SentinelServers:
             if process.poll() is None:
                 with contextlib.closing(self._sentinel_client(port)) as client:
                     reply = client.execute_command("SENTINEL MASTER", self.master_name)
-                pairs = reply if isinstance(reply, dict) else dict(zip(*[iter(reply)] * 2))
+                pairs = (
+                    reply
+                    if isinstance(reply, dict)
+                    else dict(zip(reply[::2], reply[1::2], strict=True))
+                )
                 told.append({str(name): str(value) for name, value in pairs.items()})
         return told
 

@@ -26,10 +26,13 @@ class FairApp:
     """One application: its settings, a client side of it, and its workers.
 
     Its tasks are those of a module in `tests/applications`, `fair_app` unless said
-    otherwise; the client side knows them by name only.
+    otherwise; the client side knows them by name only. `open_store` returns a
+    client that may see everything in the store, where its URL alone gives none.
     """
 
-    def __init__(self, tmp_path, redis_url, *, module="fair_app", celery=None, ranch=None):
+    def __init__(
+        self, tmp_path, redis_url, *, module="fair_app", celery=None, ranch=None, open_store=None
+    ):
         self.module = module
         self.name = f"test-{uuid.uuid4().hex[:12]}"
         self.tmp_path = tmp_path
@@ -50,6 +53,7 @@ class FairApp:
             "celery": celery_settings,
             "ranch": ranch_settings,
         }
+        self.open_store = open_store or (lambda: Redis.from_url(ranch_settings["url"]))
         self.client = Celery(f"client-{self.name}", set_as_current=False)
         self.client.conf.update(celery_settings)
         self.client.conf.celery_ranch = ranch_settings
@@ -157,7 +161,7 @@ class FairApp:
         for queue in sorted(engine.queues()):
             counts = engine.snapshot(queue)
             if is_still or counts.waiting == counts.delayed == counts.leased == 0:
-                with Redis.from_url(self.settings["ranch"]["url"]) as client:
+                with self.open_store() as client:
                     check_queue(client, engine.prefix, queue)
 
     @contextmanager

@@ -120,6 +120,17 @@ def _ssl() -> dict[str, _Limits]:
     return {"limits": _Limits("True, False or a dict as in Celery's redis_backend_use_ssl", read)}
 
 
+def _options_or_none(allowed: str) -> dict[str, _Limits]:
+    def read(value: Any) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise _Refused
+        return dict(value)
+
+    return {"limits": _Limits(allowed, read)}
+
+
 def _key() -> dict[str, _Limits]:
     def read(value: Any) -> Any:
         if isinstance(value, str) and ":" in value:
@@ -156,6 +167,17 @@ class Settings:
         default=None, metadata=_text_or_none("None or the URL of a Redis, or embedded://PATH")
     )
     """Where entries are stored; None: see `engines.opening`."""
+    sentinel_master: str | None = field(
+        default=None, metadata=_text_or_none("None or the name that sentinels know the master by")
+    )
+    """Which master a sentinel:// URL means; None: the broker's or backend's `master_name`
+    where the store is theirs."""
+    sentinel_kwargs: dict[str, Any] | None = field(
+        default=None,
+        metadata=_options_or_none("None or a dict as in Celery's option sentinel_kwargs"),
+    )
+    """How sentinels are reached and logged in to; None: as the broker or backend does
+    where the store is theirs."""
     queue: str | None = field(default=None, metadata=_text_or_none("None or the name of a queue"))
     """The queue whose fair side takes the entries of the default queue."""
     lru_key: KeySetting = field(default=None, metadata=_key())

@@ -14,6 +14,7 @@ from kombu.asynchronous import Hub, set_event_loop
 
 from celery_ranch import configure
 from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.engines.sentinel import MasterConnection
 from celery_ranch.publishing.batches import BatchProducer
 from celery_ranch.worker.requests import keep_in_pipe
 
@@ -28,6 +29,24 @@ def test_a_connection_of_redis_py_has_a_socket_that_a_loop_can_watch(redis_url):
         assert readable == [connection._sock.fileno()]
         assert connection.read_response() == b"PONG"
     finally:
+        connection.disconnect()
+
+
+def test_a_connection_of_redis_py_asks_for_the_master_also_when_it_reconnects_by_itself(
+    redis_server,
+):
+    asked = []
+
+    def find():
+        asked.append("where?")
+        return "127.0.0.1", redis_server.port
+
+    finder = SimpleNamespace(find=find, check=lambda connection: connection.on_connect())
+    connection = MasterConnection(finder=finder)
+    for times in (1, 2):
+        connection.send_command("PING")
+        assert connection.read_response() in (b"PONG", "PONG")
+        assert len(asked) == times
         connection.disconnect()
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from redis.sentinel import Sentinel
 
 from celery_ranch import ConfigurationError, Ranch, RanchWarning, configure
 from celery_ranch.config import Settings
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.opening import RedisStorage, Store, StoreOffer, choose_store, open_engine
 from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.engines.sentinel import SentinelStore
+from celery_ranch.offers import backend_offer, broker_offer
 
 NONE = StoreOffer(None)
 BROKER = StoreOffer("redis://broker:6379/0")
@@ -106,12 +109,76 @@ def test_tls_is_as_the_setting_says_or_else_as_the_broker_has_it(
     )
 
 
-@pytest.mark.parametrize(
-    "url", ["amqp://broker", "sentinel://a;sentinel://b", "no url", "http://a"]
-)
+@pytest.mark.parametrize("url", ["amqp://broker", "no url", "http://a", "sentinel+tls://a"])
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="url"):
         choose_store(Settings(url=url), NONE, NONE)
+
+
+WATCHED = StoreOffer(
+    "sentinel://:pw@one:1/2;sentinel://two",
+    options={"master_name": "m", "sentinel_kwargs": {"password": "s"}, "min_other_sentinels": 1},
+)
+
+
+def test_a_broker_behind_sentinels_is_asked_for_as_celery_does() -> None:
+    assert choose_store(Settings(), WATCHED, NONE).place == SentinelStore(
+        sentinels=(("one", 1), ("two", 26379)),
+        master="m",
+        options={"password": "pw", "db": 2},
+        sentinel_options={"password": "s"},
+        min_other_sentinels=1,
+    )
+
+
+def test_settings_tell_of_sentinels_before_the_broker_does() -> None:
+    settings = Settings(sentinel_master="ours", sentinel_kwargs={"password": "other"})
+    place = choose_store(settings, WATCHED, NONE).place
+    assert (place.master, place.sentinel_options) == ("ours", {"password": "other"})
+
+
+def test_a_sentinel_url_of_ones_own_takes_nothing_from_the_broker() -> None:
+    settings = Settings(url="sentinel://us%40er:p%3Aw@host/3", sentinel_master="m")
+    assert choose_store(settings, WATCHED, NONE).place == SentinelStore(
+        (("host", 26379),), "m", {"username": "us@er", "password": "p:w", "db": 3}
+    )
+
+
+def test_a_sentinel_url_needs_the_master_s_name() -> None:
+    with pytest.raises(ConfigurationError, match="sentinel_master"):
+        choose_store(Settings(url="sentinel://host"), WATCHED, NONE)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sentinel://a;redis://b",
+        "sentinel://a/zero",
+        "sentinel://a:port",
+        "sentinel://a?ssl_cert_reqs=none",
+    ],
+)
+def test_a_sentinel_url_of_another_form_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="sentinel://host"):
+        choose_store(Settings(url=url, sentinel_master="m"), NONE, NONE)
+
+
+def test_an_unknown_option_of_sentinels_is_refused() -> None:
+    settings = Settings(
+        url="sentinel://a", sentinel_master="m", sentinel_kwargs={"pasword": "no such"}
+    )
+    with pytest.raises(ConfigurationError, match=r"sentinel_kwargs.*pasword"):
+        open_engine(choose_store(settings, NONE, NONE), settings)
+
+
+def test_tls_behind_sentinels_is_the_master_s() -> None:
+    settings = Settings(
+        url="sentinel://a", sentinel_master="m", redis_use_ssl={"ssl_ca_certs": "/ca.pem"}
+    )
+    store = choose_store(settings, NONE, NONE)
+    assert (store.place.is_tls, store.options) == (True, {"ssl_ca_certs": "/ca.pem"})
+    connection = engine_on(store).connect()
+    assert isinstance(connection, redis.SSLConnection)
 
 
 def test_tls_over_a_unix_socket_is_refused() -> None:
@@ -127,6 +194,12 @@ def test_a_storage_of_no_known_kind_is_refused() -> None:
 def engine_of(app: Celery) -> RedisEngine:
     """Return the engine that an app opens; nothing is sent to its server."""
     engine = Ranch(app).engine
+    assert isinstance(engine, RedisEngine)
+    return engine
+
+
+def engine_on(store: Store) -> RedisEngine:
+    engine = open_engine(store, Settings())
     assert isinstance(engine, RedisEngine)
     return engine
 
@@ -157,6 +230,34 @@ def test_what_the_broker_s_certificates_are_is_taken_over() -> None:
 
 def test_the_first_of_several_brokers_is_taken() -> None:
     assert engine_of(app_of("redis://one/1;redis://two/2")).connect().db == 1
+
+
+def test_all_sentinels_of_a_broker_and_its_login_are_taken() -> None:
+    broker = "sentinel://us%40er:p%3Aw@one:1/4;sentinel://two:2/0"
+    app = app_of(broker, broker_transport_options={"master_name": "m"})
+    place = choose_store(Settings(), broker_offer(app), NONE).place
+    assert place.sentinels == (("one", 1), ("two", 2))
+    assert place.options == {"username": "us@er", "password": "p:w", "db": 4}
+
+
+def test_a_result_backend_behind_sentinels_is_taken() -> None:
+    app = app_of(
+        "amqp://broker",
+        result_backend="sentinel://:pw@one/5;sentinel://two/5",
+        result_backend_transport_options={"master_name": "m", "sentinel_kwargs": {"db": 0}},
+    )
+    place = choose_store(Settings(), NONE, backend_offer(app)).place
+    assert (place.master, place.options["db"], len(place.sentinels)) == ("m", 5, 2)
+
+
+def test_a_client_that_sentinels_made_is_taken_over() -> None:
+    manager = Sentinel([("one", 1), ("two", 2)], sentinel_kwargs={"password": "s"})
+    client = manager.master_for("m", password="pw", db=3)
+    connection = engine_on(choose_store(Settings(), NONE, NONE, client)).connect()
+    assert (connection.password, connection.db) == ("pw", 3)
+    replica = manager.slave_for("m")
+    with pytest.raises(ConfigurationError, match="master_for"):
+        open_engine(choose_store(Settings(), NONE, NONE, replica), Settings())
 
 
 def test_a_broker_on_a_unix_socket_is_taken(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -21,7 +22,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, RedisError
 from redis.retry import Retry
+from redis.sentinel import SentinelConnectionPool
 
+from celery_ranch.engines.sentinel import (
+    FoundBySentinels,
+    MasterConnection,
+    MasterTlsConnection,
+    SentinelStore,
+)
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 
 __all__ = ["Connections", "ServerFacts", "packed_command", "store_error"]
@@ -57,6 +65,12 @@ _USUAL_SECONDS = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 _OLDEST_VERSION = (6, 2)
 _SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
 
+#: What a server replies that cannot serve now, and did nothing: it became a
+#: replica, has lost its own, or is loading. Redis 6.2 says it of a script in
+#: the middle of a sentence; redis-py cuts the words off that it has a class for.
+_AWAY = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS)\b")
+_AWAY_ERRORS = (redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
+
 
 def store_error(error: BaseException) -> StoreError:
     """Return what an error of redis-py or of the system is to our callers."""
@@ -64,6 +78,8 @@ def store_error(error: BaseException) -> StoreError:
     if isinstance(error, AuthenticationError):
         return StoreError(reason)
     if isinstance(error, (redis.ConnectionError, redis.TimeoutError, OSError)):
+        return StoreUnavailableError(reason)
+    if isinstance(error, _AWAY_ERRORS) or _AWAY.search(reason):
         return StoreUnavailableError(reason)
     return StoreError(reason)
 
@@ -99,7 +115,8 @@ class Connections:
     """Makes connections to one store; usable from all threads, also after a fork.
 
     Args:
-        store: A URL, or a `redis.Redis` whose address and credentials to use.
+        store: A URL, a `redis.Redis` whose address and credentials to use, or
+            a `SentinelStore`.
         options: More arguments for redis-py's connection, such as
             `ssl_ca_certs` or `socket_timeout` (seconds).
 
@@ -112,6 +129,8 @@ class Connections:
             self._class, found = _from_url(store)
         elif isinstance(store, redis.Redis):
             self._class, found = _from_client(store)
+        elif isinstance(store, SentinelStore):
+            self._class, found = _from_sentinels(store)
         else:
             raise ConfigurationError("url", store, f"{_SCHEMES} or a redis.Redis client")
         known = _parameters(self._class)
@@ -145,10 +164,15 @@ class Connections:
             connection.send_packed_command([packed])
             reply = connection.read_response()
         except redis.ResponseError as error:
+            refused = store_error(error)
+            if isinstance(refused, StoreUnavailableError):  # another server may be the master
+                connection.disconnect()
+                self._disconnect_free()
+                raise refused from error
             self._free.append((time.monotonic(), connection))
             if isinstance(error, redis.exceptions.NoScriptError):
                 raise
-            raise store_error(error) from error
+            raise refused from error
         except (RedisError, OSError) as error:
             connection.disconnect()
             self._disconnect_free()  # they are probably as dead as this one
@@ -254,7 +278,15 @@ def _from_client(client: Any) -> tuple[Any, dict[str, Any]]:
         for name, value in pool.connection_kwargs.items()
         if value is not None and (name in _TAKEN_OVER or name.startswith("ssl_"))
     }
+    if isinstance(pool, SentinelConnectionPool):
+        return _from_sentinels(SentinelStore.from_pool(pool, found))
     return pool.connection_class, found
+
+
+def _from_sentinels(store: SentinelStore) -> tuple[Any, dict[str, Any]]:
+    connection_class = MasterTlsConnection if store.is_tls else MasterConnection
+    always = _always(_parameters(connection_class))
+    return connection_class, {**store.options, "finder": FoundBySentinels(store, always)}
 
 
 def _still_stands(connection: RedisConnection) -> bool:

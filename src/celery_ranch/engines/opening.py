@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery_ranch.config import Settings
 from celery_ranch.engines.memory import MemoryEngine
+from celery_ranch.engines.sentinel import SENTINEL_SCHEME, SentinelStore
 from celery_ranch.errors import ConfigurationError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import EngineSettings
@@ -24,7 +25,9 @@ __all__ = ["RedisStorage", "Store", "StoreOffer", "choose_store", "open_engine"]
 _PREFIX = "celery_ranch:"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix", "redis+socket", "socket"})
 _TLS_SCHEMES = {"redis": "rediss", "rediss": "rediss"}
-_ALLOWED_URLS = "a redis://, rediss://, unix://, redis+socket://, embedded:// or memory:// URL"
+_ALLOWED_URLS = (
+    "a redis://, rediss://, sentinel://, unix://, redis+socket://, embedded:// or memory:// URL"
+)
 
 #: What kombu's and Celery's Redis transports take that redis-py takes as well.
 _TIMING_OPTIONS = (
@@ -70,7 +73,7 @@ class Store:
     """Where entries are stored, and how to get there."""
 
     place: Any
-    """A URL or a `redis.Redis`; None for this process's memory."""
+    """A URL, a `redis.Redis` or a `SentinelStore`; None for this process's memory."""
     prefix: str = _PREFIX
     options: Mapping[str, Any] = field(default_factory=dict)
     """Connection options as redis-py names them."""
@@ -159,16 +162,12 @@ def _at_url(url: str, prefix: str, settings: Settings, offer: StoreOffer) -> Sto
         return Store(None, prefix)
     if scheme == "embedded":
         return Store(url, prefix)
-    if scheme == "sentinel":
-        raise ConfigurationError(
-            "celery_ranch['url']", url, "a single Redis server; Sentinel is not followed yet"
-        )
+    if scheme == SENTINEL_SCHEME:
+        return _watched(url, prefix, settings, offer)
     if scheme not in _REDIS_SCHEMES:
         raise ConfigurationError("celery_ranch['url']", url, _ALLOWED_URLS)
     url, options = _without_certificates(url)
-    options.update(
-        (k, v) for k, v in offer.options.items() if k in _TIMING_OPTIONS and v is not None
-    )
+    options.update(_timing(offer))
     use_ssl = settings.redis_use_ssl or offer.use_ssl
     if not use_ssl and scheme != "rediss":
         return Store(url, prefix, options)
@@ -180,6 +179,28 @@ def _at_url(url: str, prefix: str, settings: Settings, offer: StoreOffer) -> Sto
         return Store(url, prefix, options)
     options.update(_certificates(settings.redis_use_ssl, offer.use_ssl))
     return Store(_TLS_SCHEMES[scheme] + url[len(scheme) :], prefix, options)
+
+
+def _watched(url: str, prefix: str, settings: Settings, offer: StoreOffer) -> Store:
+    master = settings.sentinel_master or offer.options.get("master_name")
+    if master is None:
+        raise ConfigurationError(
+            "celery_ranch['sentinel_master']", None, "the name that the sentinels know it by"
+        )
+    sentinel_options = settings.sentinel_kwargs
+    if sentinel_options is None:
+        sentinel_options = offer.options.get("sentinel_kwargs") or {}
+    is_tls = bool(settings.redis_use_ssl or offer.use_ssl)
+    least = offer.options.get("min_other_sentinels") or 0
+    place = SentinelStore.from_url(url, master, sentinel_options, least, is_tls)
+    options = _timing(offer)
+    if is_tls:
+        options.update(_certificates(settings.redis_use_ssl, offer.use_ssl))
+    return Store(place, prefix, options)
+
+
+def _timing(offer: StoreOffer) -> dict[str, Any]:
+    return {k: v for k, v in offer.options.items() if k in _TIMING_OPTIONS and v is not None}
 
 
 def _certificates(ours: bool | Mapping[str, Any], offered: Any) -> dict[str, Any]:

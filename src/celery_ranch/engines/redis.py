@@ -71,8 +71,8 @@ class RedisEngine:
     Nothing is sent before the first verb.
 
     Args:
-        store: A redis://, rediss://, unix:// or redis+socket:// URL, or a
-            `redis.Redis` whose server to use.
+        store: A redis://, rediss://, unix:// or redis+socket:// URL, a
+            `redis.Redis` whose server to use, or a `SentinelStore`.
         prefix: What the names of all Redis keys begin with.
         settings: What every engine is told.
         tag_limit: Virtual time at which tags are shifted down, at least 2^30;

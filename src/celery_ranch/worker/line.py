@@ -219,10 +219,8 @@ class BlockingVerbs:
                 for script in self._engine.requests_load():
                     script.parse(self._reply(script))
                 return request.parse(self._reply(request))
-        except StoreError:
-            raise
         except Exception:
-            self.close()
+            self.close()  # the next one may come to another server
             raise
 
     def _reply(self, request: Request[Any]) -> Any:
