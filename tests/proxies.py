@@ -128,6 +128,7 @@ class Proxy:
         self._message = message or _FRAMES.get(parts.scheme, any_bytes)
         self._lock = threading.Lock()
         self._links: set[_Link] = set()
+        self._late_links: set[_Link] = set()
         self._faults: list[Fault] = []
         self._is_refusing = False
         self._may_flow = threading.Event()
@@ -151,7 +152,8 @@ class Proxy:
     def cut(self) -> int:
         """Reset all connections, on both sides; return how many there were.
 
-        What is being forwarded may get through, in part or not at all.
+        What is being forwarded may get through, in part or not at all. A late
+        request stays late: its client is gone already.
         """
         with self._lock:
             links = list(self._links)
@@ -186,6 +188,8 @@ class Proxy:
         self._thread.join(10)
         self.refuse()
         self.release()
+        for link in list(self._late_links):
+            link.cut()
 
     def __enter__(self) -> Proxy:
         return self
@@ -237,6 +241,12 @@ class Proxy:
     def _forget(self, link: _Link) -> None:
         with self._lock:
             self._links.discard(link)
+            self._late_links.discard(link)
+
+    def _is_late(self, link: _Link) -> None:
+        with self._lock:
+            self._links.discard(link)
+            self._late_links.add(link)
 
 
 class _Link:
@@ -293,6 +303,7 @@ class _Link:
             self._server.sendall(request[: len(request) // 2])
         if fault.point is Point.LATE_REQUEST:
             self._awaits_reply = fault
+            self._proxy._is_late(self)
             fault._send_late = lambda: self._server.sendall(request)
             fault.then()
             _end(self._client)

@@ -93,4 +93,3 @@ def test_an_autoscaled_pool_grows_with_what_is_fair_and_shrinks_again(app, monke
         app.await_idle()
         worker.await_log("Scaling down 3 processes")
         assert app.send("note", "next", lru_key="a").get(timeout=30) == "noted next"
-

@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -199,10 +200,55 @@ def test_a_call_cut_off_while_its_script_is_loaded_is_stored_once(own_redis: Red
         Ranch(app).engine.close()
 
 
-# -- a publisher that is killed -------------------------------------------------
+# -- chance ---------------------------------------------------------------------
 
 KILLS = 60
 SEED = 20_261_121
+
+
+def test_threads_whose_wire_is_cut_at_random_are_stored_once(
+    app: Celery, proxy: Proxy, worker: Running
+) -> None:
+    soon = {"max_retries": 3, "interval_step": 0.01}
+    told: list[str] = []
+    refused: list[str] = []
+
+    def publish_some(name: str) -> None:
+        for number in range(250):
+            task_id = f"{name}-{number}"
+            try:
+                app.send_task("any", lru_key="acme", task_id=task_id, retry_policy=soon)
+                told.append(task_id)
+            except OperationalError:
+                refused.append(task_id)
+
+    chance = random.Random(SEED)
+    late: list[Fault] = []
+    struck = 0
+    threads = [threading.Thread(target=publish_some, args=(f"t{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        fault = Fault(chance.choice(list(Point)), b"EVALSHA", skipping=chance.randint(0, 3))
+        proxy.arm(fault)
+        while not fault.happened.wait(0.01) and any(thread.is_alive() for thread in threads):
+            pass
+        struck += fault.happened.is_set()
+        if fault.point is Point.LATE_REQUEST and fault.happened.is_set():
+            late.append(fault)
+        if chance.random() < 0.2:
+            proxy.cut()
+        worker.run_all()
+        if late and chance.random() < 0.5:
+            late.pop(0).deliver()
+    for fault in late:
+        fault.deliver()
+    worker.run_all()
+    assert set(worker.ran.values()) == {1}, SEED
+    assert len(told) + len(refused) == 1_000
+    assert set(told) <= set(worker.ran) <= {*told, *refused}, SEED
+    assert len(told) > 500, "most calls get through after their retries"
+    assert struck > 5, "there were faults to get through"
 
 
 @pytest.fixture
