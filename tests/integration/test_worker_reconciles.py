@@ -4,7 +4,6 @@ import collections
 
 import pytest
 
-from tests.servers import eventually
 from tests.workers import FairApp
 
 
@@ -41,7 +40,7 @@ def test_what_ended_while_the_store_was_away_does_not_run_again(app, own_redis, 
         # The loop's tries to reconnect are far apart by then, the heartbeat's are not.
         own_redis.stop()
         app.await_recorded("ended", 4)
-        eventually(lambda: "No heartbeat reaches the store" in worker.log, 20, "a missed beat")
+        worker.await_log("Lost the store")
         own_redis.start()
         worker.await_log("The store answers again", 60)
         app.await_idle(60)

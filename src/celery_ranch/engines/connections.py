@@ -32,7 +32,7 @@ from celery_ranch.engines.sentinel import (
 )
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 
-__all__ = ["Connections", "ServerFacts", "packed_command", "store_error"]
+__all__ = ["Connections", "ServerFacts", "packed_command", "still_stands", "store_error"]
 
 RedisConnection: TypeAlias = Any
 """A `redis.Connection` or one of its siblings; their common class has no public name."""
@@ -232,7 +232,7 @@ class Connections:
             used_at, connection = self._free.pop()
         except IndexError:
             return self.open()
-        if time.monotonic() - used_at > _TRUSTED_SECONDS and not _still_stands(connection):
+        if time.monotonic() - used_at > _TRUSTED_SECONDS and not still_stands(connection):
             connection.disconnect()
         return connection
 
@@ -289,7 +289,7 @@ def _from_sentinels(store: SentinelStore) -> tuple[Any, dict[str, Any]]:
     return connection_class, {**store.options, "finder": FoundBySentinels(store, always)}
 
 
-def _still_stands(connection: RedisConnection) -> bool:
+def still_stands(connection: RedisConnection) -> bool:
     """Return whether nothing came on an idle connection, its end neither."""
     try:
         return not connection.can_read(timeout=0)

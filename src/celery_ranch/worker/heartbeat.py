@@ -13,6 +13,7 @@ from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Outcome, OutcomeKind
 from celery_ranch.worker.leases import LeaseBook
 from celery_ranch.worker.native import native
+from celery_ranch.worker.outage import BackOff, Outage
 
 __all__ = ["Heartbeat"]
 
@@ -37,15 +38,24 @@ class Heartbeat:
         worker: Whose leases to keep.
         book: What this worker knows it holds.
         lease_seconds: How long leases outlive a beat, in seconds.
+        outage: Whom to tell that the store is away, and that it is back.
     """
 
-    def __init__(self, engine: Engine, worker: str, book: LeaseBook, lease_seconds: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        worker: str,
+        book: LeaseBook,
+        lease_seconds: float,
+        outage: Outage,
+    ) -> None:
         self._verbs, is_native = _verbs(engine)
         self._worker = worker
         self._book = book
-        self._interval = lease_seconds / _BEATS_PER_LEASE
+        self._interval = self._wait_seconds = lease_seconds / _BEATS_PER_LEASE
         self._is_stopping = False
-        self._is_lost = False
+        self._outage = outage
+        self._backoff = BackOff()
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
         self._drains = book.drains
         find = native if is_native else _patched
@@ -65,7 +75,7 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._is_stopping:
             self._try(self._beat)
-            self._pause()
+            self._pause(self._wait_seconds)
         if not isinstance(self._verbs, MemoryEngine):
             self._verbs.close()
 
@@ -73,16 +83,15 @@ class Heartbeat:
         try:
             step()
         except Exception as error:
-            if not self._is_lost:
-                self._is_lost = True
-                logger.error("No heartbeat reaches the store: %s", error)
-        else:
-            if self._is_lost:
-                self._is_lost = False
-                logger.warning("Heartbeats reach the store again")
+            self._outage.begin("heartbeat", error)
+            self._wait_seconds = min(self._interval, self._backoff.next_seconds())
 
-    def _pause(self) -> None:
-        left = self._interval
+    def _note_store_answers(self) -> None:
+        self._outage.end("heartbeat")
+        self._backoff.reset()
+        self._wait_seconds = self._interval
+
+    def _pause(self, left: float) -> None:
         while left > 0 and not self._is_stopping:
             self._sleep(min(left, _LOOK_SECONDS))
             left -= _LOOK_SECONDS
@@ -107,6 +116,7 @@ class Heartbeat:
                 self._book.restore(outcomes)
                 raise
             self._book.confirm(outcomes)
+            self._note_store_answers()
 
     def _beat(self) -> None:
         owned = len(self._book.owned())
@@ -121,6 +131,7 @@ class Heartbeat:
             self._verbs.heartbeat(self._worker)
             reaped = self._verbs.reap(_REAP_LIMIT)
         self._reconcile()
+        self._note_store_answers()
 
     def _reconcile(self) -> None:
         """Give back what the store says is leased here and nobody here knows.

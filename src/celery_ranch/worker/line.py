@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from celery.utils.log import get_logger
 from redis.exceptions import ResponseError
 
+from celery_ranch.engines.connections import still_stands
 from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
 from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.model import Outcome, Reaped
@@ -210,6 +211,9 @@ class BlockingVerbs:
 
     def _ask(self, request: Request[T]) -> T:
         try:
+            if self._connection is not None and not still_stands(self._connection):
+                # The store was away since the last beat, and may be back by now.
+                self.close()
             if self._connection is None:
                 self._connection = self._engine.connect()
                 self._connection.connect()

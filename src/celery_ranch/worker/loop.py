@@ -41,7 +41,7 @@ class LoopDriver:
         capacity: Whether the pool runs tasks inline, and for how long.
         queues: Tells the fair queues served, read at each lease.
         wait_seconds: How long to listen for a wake-up before looking anyway.
-        outage: Says when the store is away.
+        outage: Whom to tell that the store is away, and that it is back.
     """
 
     def __init__(

@@ -1,42 +1,73 @@
-"""What a worker says of its store being away: one line when it goes, one when it is back."""
+"""Whether the store is away, said once for the whole worker, and when to try again."""
 
 from __future__ import annotations
 
-import threading
+import random
 
 from celery.utils.log import get_logger
 
-__all__ = ["Outage"]
+from celery_ranch.worker.native import native
+
+__all__ = ["BackOff", "Outage"]
 
 logger = get_logger(__name__)
 
+_FIRST_SECONDS = 0.1
+_LONGEST_SECONDS = 10.0
+
 
 class Outage:
-    """Whether the store is away, as far as this worker has said so.
+    """Says that the store is away, and that it is back, each exactly once.
 
-    It outlives connections, to the store and to the broker, so that neither
-    line is left out or said twice; any thread may use it.
+    The parts of a worker (leasing, settling, heartbeats) have connections of
+    their own and notice at different times. The store is away from the first
+    failure of any of them until each that failed has succeeded.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._is_on = False
+        self._parts: set[str] = set()
+        # Parts are green threads and native ones, and nobody waits while it is held.
+        self._lock = native("_thread", "allocate_lock")()
 
-    def begin(self, error: BaseException) -> None:
-        """Say that the store is away, unless that was said."""
+    def begin(self, part: str, error: Exception) -> None:
+        """Note that a part of the worker does not reach the store."""
         with self._lock:
-            was_on, self._is_on = self._is_on, True
-        if not was_on:
+            is_known = bool(self._parts)
+            self._parts.add(part)
+        if not is_known:
             logger.error(
-                "Lost the store (%s); what runs goes on, no fair task is leased until it is back",
+                "Lost the store (%s). What runs goes on, and what becomes of it is told the store"
+                " later; no fair task is leased until it is back",
                 error,
             )
 
-    def end(self) -> None:
-        """Say that the store is back, if it was away."""
-        if not self._is_on:  # asked after every lease
+    def end(self, part: str) -> None:
+        """Note that a part of the worker reaches the store."""
+        if part not in self._parts:
             return
         with self._lock:
-            was_on, self._is_on = self._is_on, False
-        if was_on:
+            self._parts.discard(part)
+            is_over = not self._parts
+        if is_over:
             logger.warning("The store answers again; fair tasks are leased again")
+
+
+class BackOff:
+    """How long to wait before the next try: longer each time, up to ten seconds.
+
+    Each wait is shortened by chance, so that the workers of a fleet do not
+    come back to a store all at once.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = _FIRST_SECONDS
+
+    def next_seconds(self) -> float:
+        """Return how long to wait now, from a half to the whole of what it is due."""
+        seconds = self._seconds * random.uniform(0.5, 1.0)
+        self._seconds = min(self._seconds * 2, _LONGEST_SECONDS)
+        return seconds
+
+    def reset(self) -> None:
+        """Begin anew with the shortest wait: a try succeeded."""
+        self._seconds = _FIRST_SECONDS

@@ -12,14 +12,14 @@ from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.scheduling.model import Leased, Outcome
 from celery_ranch.worker.line import Call, Line
 from celery_ranch.worker.links import Listener
-from celery_ranch.worker.outage import Outage
+from celery_ranch.worker.outage import BackOff, Outage
 
 __all__ = ["RedisLink"]
 
 logger = get_logger(__name__)
 
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 10.0
+#: As which part of the worker it loses the store.
+_PART = "leasing"
 
 
 class RedisLink:
@@ -36,7 +36,8 @@ class RedisLink:
         self._turns: Line | None = None
         self._wakes: Line | None = None
         self._unconfirmed: list[Outcome] = []
-        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._outage = outage
+        self._backoff = BackOff()
         self._next_try = 0.0
         self._is_closed = False
         self._connect()
@@ -119,18 +120,18 @@ class RedisLink:
         except Exception as error:
             self._on_broken(error)
             return
-        self._outage.end()
-        self._backoff_seconds = _FIRST_BACKOFF_SECONDS
+        self._outage.end(_PART)
+        self._backoff.reset()
         self._listener.on_ready()
 
     def _on_broken(self, error: Exception) -> None:
         self._drop_lines()
         if self._is_closed:
             return
-        self._outage.begin(error)
-        self._next_try = monotonic() + self._backoff_seconds
-        self._hub.call_later(self._backoff_seconds, self.check)
-        self._backoff_seconds = min(self._backoff_seconds * 2, _LONGEST_BACKOFF_SECONDS)
+        self._outage.begin(_PART, error)
+        seconds = self._backoff.next_seconds()
+        self._next_try = monotonic() + seconds
+        self._hub.call_later(seconds, self.check)
         unconfirmed, self._unconfirmed = self._unconfirmed, []
         self._listener.on_lost(unconfirmed)
 

@@ -68,7 +68,11 @@ class FairStep(bootsteps.StartStopStep):
         if self._heartbeat is None:
             self._warn(c)
             self._heartbeat = Heartbeat(
-                engine, self.worker, self._book, self._ranch.settings.lease_seconds
+                engine,
+                self.worker,
+                self._book,
+                self._ranch.settings.lease_seconds,
+                self._outage,
             )
         for holding in self._book.holdings():
             if self._is_cut_off(holding, c):

@@ -17,14 +17,12 @@ from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
-from celery_ranch.worker.outage import Outage
+from celery_ranch.worker.outage import BackOff, Outage
 
 __all__ = ["ThreadDriver"]
 
 logger = get_logger(__name__)
 
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 10.0
 _LONGEST_SILENCE_SECONDS = 1.0
 
 
@@ -58,9 +56,12 @@ class ThreadDriver:
         self._freed = threading.Event()
         self._settling = threading.Lock()
         self._leasing = threading.Lock()
+        works = (
+            (self._stopped, self._lease, "leasing"),
+            (self._closed, self._settle, "settling"),
+        )
         self._threads = [
-            threading.Thread(target=self._run, args=(self._stopped, self._lease), daemon=True),
-            threading.Thread(target=self._run, args=(self._closed, self._settle), daemon=True),
+            threading.Thread(target=self._run, args=work, daemon=True) for work in works
         ]
         for thread in self._threads:
             thread.start()
@@ -91,21 +92,19 @@ class ThreadDriver:
         except StoreError as error:
             logger.error("Could not tell the store what became of leases: %s", error)
 
-    def _run(self, until: threading.Event, step: Callable[[], Any]) -> None:
-        backoff = _FIRST_BACKOFF_SECONDS
+    def _run(self, until: threading.Event, step: Callable[[], Any], part: str) -> None:
+        backoff = BackOff()
         while not until.is_set():
             try:
                 step()
             except StoreError as error:
-                self._outage.begin(error)
-                until.wait(backoff)
-                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+                self._outage.begin(part, error)
+                until.wait(backoff.next_seconds())
             except Exception:
                 logger.exception("Could not lease or settle; trying again")
-                until.wait(backoff)
-                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+                until.wait(backoff.next_seconds())
             else:
-                backoff = _FIRST_BACKOFF_SECONDS
+                backoff.reset()
 
     def _lease(self) -> None:
         self._freed.clear()
@@ -128,7 +127,7 @@ class ThreadDriver:
                 holdings = self._book.take(leased.leases)
             finally:
                 self._book.is_leasing = False
-        self._outage.end()
+        self._outage.end("leasing")
         self._feeder.take(holdings)
         due = sum(not lease.is_expired for lease in leased.leases)
         self._is_drained = not leased.has_more and due < limit
@@ -173,3 +172,4 @@ class ThreadDriver:
                 self._said.set()
                 raise
             self._book.confirm(outcomes)
+            self._outage.end("settling")
