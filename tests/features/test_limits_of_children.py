@@ -17,7 +17,7 @@ def app(tmp_path, redis_url):
         module="working_app",
         # How long Celery waits for the result of a process that is gone.
         celery={"worker_lost_wait": 0.5},
-        ranch={"max_deliveries": 2},
+        ranch={"max_deliveries": 1},
     )
     yield app
     app.close()
@@ -37,30 +37,30 @@ def test_children_replaced_after_a_number_of_tasks_lose_none_and_repeat_none(app
 def test_a_child_that_grew_too_large_is_replaced(app):
     # The first task takes a child beyond the limit, the second finds another one.
     with app.worker("--max-memory-per-child=120000", concurrency=1):
-        fair = [app.send("grow", 100, lru_key=key).get(timeout=60) for key in "ab"]
-        plain = [app.send("grow", 100).get(timeout=60) for _ in "ab"]
+        pids = [app.send("grow", 100, lru_key=key).get(timeout=60) for key in "ab"]
         app.await_idle()
 
-    assert len({*fair, *plain}) == 4
+    assert pids[0] != pids[1]
 
 
-@pytest.mark.parametrize("task", ["die", "die_late"])
-def test_a_task_whose_process_is_killed_fails_and_is_not_repeated(app, task):
+def test_a_task_whose_process_is_killed_fails_and_is_not_repeated(app):
     """As with a plain task: it is acknowledged, early or late."""
-    with app.worker(concurrency=1):
-        fair = app.send(task, "fair", lru_key="a")
-        plain = app.send(task, "plain")
-        errors = [type(result.get(timeout=30, propagate=False)) for result in (fair, plain)]
+    with app.worker(concurrency=4):
+        results = [
+            app.send(task, f"{task} {side}", **key)
+            for task in ("die", "die_late")
+            for side, key in (("fair", {"lru_key": "a"}), ("plain", {}))
+        ]
+        errors = [result.get(timeout=30, propagate=False) for result in results]
 
-        assert errors[0] is errors[1]
-        assert errors[0].__name__ == "WorkerLostError"
+        assert [type(error).__name__ for error in errors] == ["WorkerLostError"] * 4
         assert app.send("note", "next", lru_key="a").get(timeout=30) == "noted next"
         app.await_idle()
-    assert sorted(app.recorded("started")) == ["fair", "next", "plain"]
+    assert max(collections.Counter(app.recorded("started")).values()) == 1
 
 
 def test_a_task_that_is_rejected_when_its_process_is_lost_runs_again(app):
-    with app.worker(concurrency=1):
+    with app.worker(concurrency=2):
         fair, plain = app.send("die_once", "fair", lru_key="a"), app.send("die_once", "plain")
 
         assert fair.get(timeout=30) == "survived fair"
@@ -76,7 +76,7 @@ def test_a_task_that_hard_limits_give_back_each_time_ends_in_the_dead_letters(ap
 
         assert app.await_dead_letter().reason == "too many deliveries"
         app.await_idle()
-    assert len(app.recorded("started")) == 3
+    assert len(app.recorded("started")) == 2
 
 
 def test_an_autoscaled_pool_grows_with_what_is_fair_and_shrinks_again(app, monkeypatch):
