@@ -5,7 +5,7 @@ import signal
 import time
 
 from celery.exceptions import SoftTimeLimitExceeded
-from from_environment import make_app, record, records, settings, wait_for_leave
+from from_environment import make_app, record, recorded, records, settings, wait_for_leave
 
 from celery_ranch import configure
 
@@ -105,3 +105,18 @@ def die_once(value):
     if records.incr(f"{settings['name']}:died:{value}") == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return f"survived {value}"
+
+
+@app.task
+def sleep_early(value, seconds):
+    record("started", value)
+    time.sleep(seconds)
+    record("ended", value)
+
+
+@app.task(acks_late=True)
+def sleep_late(value, seconds):
+    record("started", value)
+    # Only the first time, so that who comes back is soon done.
+    time.sleep(seconds if recorded("started").count(value) == 1 else 0)
+    record("ended", value)
