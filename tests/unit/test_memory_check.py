@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from celery_ranch.engines.memory import MemoryEngine
-from celery_ranch.scheduling.invariant import ViolationKind
+from celery_ranch.scheduling.invariant import Violation, ViolationKind
 from celery_ranch.scheduling.model import OutcomeKind
 from tests.conformance.histories import QUEUE, entries, lease, settle, store
 
@@ -69,3 +69,10 @@ def test_a_wrong_count_is_found(engine: MemoryEngine, name: str) -> None:
     backlog = queue_of(engine)._backlog
     setattr(backlog, name, getattr(backlog, name) + 1)
     assert found(engine) == {(ViolationKind.WRONG_COUNT, name)}
+
+
+@pytest.mark.parametrize("kind", ViolationKind)
+def test_every_kind_of_violation_is_a_sentence_about_its_queue(kind: ViolationKind) -> None:
+    sentence = str(Violation(QUEUE, kind, "its name", "what was found"))
+    assert sentence.startswith(f"queue {QUEUE!r}: ")
+    assert "{" not in sentence
