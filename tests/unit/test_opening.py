@@ -109,6 +109,27 @@ def test_tls_is_as_the_setting_says_or_else_as_the_broker_has_it(
     )
 
 
+@pytest.mark.parametrize(
+    "settings, broker, is_checked",
+    [
+        (Settings(url="rediss://url"), NONE, True),
+        (Settings(url="rediss://url", redis_use_ssl={"ssl_ca_certs": "/ca"}), NONE, True),
+        (Settings(url="rediss://url?ssl_check_hostname=False"), NONE, False),
+        (Settings(url="rediss://url?ssl_cert_reqs=none"), NONE, None),
+        (Settings(redis_use_ssl={"ssl_check_hostname": False}), BROKER, False),
+        (Settings(redis_use_ssl=True), TLS_BROKER, True),
+        (Settings(), TLS_BROKER, None),
+        (Settings(), StoreOffer("rediss://broker"), None),
+        (Settings(url="sentinel://a", sentinel_master="m", redis_use_ssl=True), NONE, True),
+    ],
+)
+def test_the_name_in_a_certificate_is_verified_unless_it_is_said_otherwise(
+    settings: Settings, broker: StoreOffer, is_checked: bool | None
+) -> None:
+    options = choose_store(settings, broker, NONE).options
+    assert options.get("ssl_check_hostname") == is_checked
+
+
 @pytest.mark.parametrize("url", ["amqp://broker", "no url", "http://a", "sentinel+tls://a"])
 def test_a_url_of_another_kind_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="url"):
@@ -176,7 +197,10 @@ def test_tls_behind_sentinels_is_the_master_s() -> None:
         url="sentinel://a", sentinel_master="m", redis_use_ssl={"ssl_ca_certs": "/ca.pem"}
     )
     store = choose_store(settings, NONE, NONE)
-    assert (store.place.is_tls, store.options) == (True, {"ssl_ca_certs": "/ca.pem"})
+    assert (store.place.is_tls, store.options) == (
+        True,
+        {"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": True},
+    )
     connection = engine_on(store).connect()
     assert isinstance(connection, redis.SSLConnection)
 

@@ -8,6 +8,7 @@ application.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ _TIMING_OPTIONS = (
     "socket_keepalive_options",
     "client_name",
 )
+_NO = frozenset({"0", "F", "FALSE", "N", "NO"})
 _CERT_REQS = {"CERT_REQUIRED": "required", "CERT_OPTIONAL": "optional", "CERT_NONE": "none"}
 
 
@@ -178,6 +180,7 @@ def _at_url(url: str, prefix: str, settings: Settings, offer: StoreOffer) -> Sto
             )
         return Store(url, prefix, options)
     options.update(_certificates(settings.redis_use_ssl, offer.use_ssl))
+    _check_name(options, settings, offer)
     return Store(_TLS_SCHEMES[scheme] + url[len(scheme) :], prefix, options)
 
 
@@ -196,6 +199,7 @@ def _watched(url: str, prefix: str, settings: Settings, offer: StoreOffer) -> St
     options = _timing(offer)
     if is_tls:
         options.update(_certificates(settings.redis_use_ssl, offer.use_ssl))
+        _check_name(options, settings, offer)
     return Store(place, prefix, options)
 
 
@@ -215,8 +219,23 @@ def _certificates(ours: bool | Mapping[str, Any], offered: Any) -> dict[str, Any
     return options
 
 
+def _check_name(options: dict[str, Any], settings: Settings, offer: StoreOffer) -> None:
+    """Have the name in a certificate verified too, which redis-py does only since 6.0.
+
+    What the broker or result backend is reached by stays as Celery has it.
+    """
+    is_ours = settings.redis_use_ssl or (offer.url is None and not offer.use_ssl)
+    is_verified = options.get("ssl_cert_reqs", "required") in ("required", ssl.CERT_REQUIRED)
+    if is_ours and is_verified:
+        options.setdefault("ssl_check_hostname", True)
+
+
 def _certificate_option(name: str, value: Any) -> Any:
-    return _CERT_REQS.get(value, value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    if name == "ssl_check_hostname":  # in a URL, where redis-py reads it like this
+        return value.upper() not in _NO
+    return _CERT_REQS.get(value, value)
 
 
 def _without_certificates(url: str) -> tuple[str, dict[str, Any]]:
