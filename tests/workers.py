@@ -80,6 +80,8 @@ class FairApp:
         consumer = getattr(backend, "result_consumer", None)
         if consumer is not None:
             consumer.stop()
+            # A result that outlives this would connect once more, to unsubscribe.
+            consumer._pubsub = None
         if isinstance(backend, RedisBackend):
             backend.client.connection_pool.disconnect()
         self.client.close()

@@ -46,7 +46,8 @@ def fail(*values, label, run):
 
 
 @app.task
-def item(value, run):
+def item(value_and_run):
+    value, run = value_and_run
     say(run, f"item{value}")
     return value
 
@@ -69,11 +70,11 @@ def new_errback(request, exception, traceback, *, label, run):
 
 @app.task(bind=True)
 def replace(self, *values, label, run, kind, key=None):
-    """Become something else, of a kind; `key` is what the caller wants for it."""
+    """Become something else, of a kind; `key` is what the caller wants for its parts."""
     say(run, label)
 
     def part(name):
-        return note.s(label=f"{label}.{name}", run=run)
+        return note.s(label=f"{label}.{name}", run=run).set(lru_key=key)
 
     made = {
         "task": lambda: part("a"),
@@ -81,10 +82,8 @@ def replace(self, *values, label, run, kind, key=None):
         "group": lambda: group(part("a"), part("b")),
         "chord": lambda: chord([part("a"), part("b")], part("c")),
         "failure": lambda: fail.si(label=f"{label}.a", run=run),
-        "unregistered": lambda: app.signature("canvas_app.note", kwargs=part("a").kwargs),
+        "name": lambda: app.signature("canvas_app.note", kwargs=part("a").kwargs).set(lru_key=key),
     }[kind]()
-    if key is not None:
-        made.set(lru_key=key)
     return self.replace(made)
 
 

@@ -344,6 +344,7 @@ def other_client(app):
     for client in made:
         Ranch(client).engine.close()
         client.backend.result_consumer.stop()
+        client.backend.result_consumer._pubsub = None
         client.backend.client.connection_pool.disconnect()
         client.close()
 
