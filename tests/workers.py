@@ -214,8 +214,13 @@ class WorkerProcess:
 
         eventually(seen, seconds, f"{text!r} in the worker's log")
 
-    def stop(self, seconds=30):
-        """Ask for a warm shutdown and return the exit code."""
+    def stop(self, seconds=50):
+        """Ask for a warm shutdown and return the exit code.
+
+        A process of the pool whose last result its parent has not read when
+        the loop ends waits 30 seconds for that, with plain tasks as well
+        (billiard's `_ensure_messages_consumed`).
+        """
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
