@@ -2,6 +2,7 @@
 
 import select
 import time
+from contextlib import suppress
 from types import SimpleNamespace
 from weakref import ref
 
@@ -66,7 +67,9 @@ def pool(hub):
     pool.start()
     pool.register_with_event_loop(hub)
     yield pool
-    pool.terminate()
+    # Celery reads on what a process had read in part when it was killed.
+    with suppress(EOFError):
+        pool.terminate()
 
 
 def run_until(hub, condition):
