@@ -98,6 +98,19 @@ class FairApp:
     def send(self, task, *args, **options):
         return self.client.send_task(f"{self.module}.{task}", args=args, **options)
 
+    def tell(self, command, *, worker="w1", **arguments):
+        """Give a worker a command of remote control and return what it answers."""
+        there = [f"{worker}@{self.name}"]
+
+        def answer():
+            # Nobody hears what is said just before a worker's subscription to Redis holds.
+            return self.client.control.broadcast(
+                command, arguments, destination=there, reply=True, timeout=5
+            )
+
+        [reply] = eventually(answer, 30, f"{there[0]} answers to {command}")
+        return reply[there[0]]
+
     def recorded(self, kind):
         return self.records.lrange(f"{self.name}:{kind}", 0, -1)
 

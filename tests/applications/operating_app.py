@@ -3,6 +3,7 @@
 import time
 
 from celery import signals
+from celery.backends.base import DisabledBackend
 from celery.exceptions import Reject
 from from_environment import make_app, record, records, settings
 
@@ -70,12 +71,12 @@ def reject():
     raise Reject("not for me", requeue=False)
 
 
-class Careless(app.Task):
-    def on_success(self, retval, task_id, args, kwargs):
-        raise RuntimeError("an error of the framework's, so to say")
+class BrokenBackend(DisabledBackend):
+    def mark_as_done(self, *args, **kwargs):
+        raise RuntimeError("an error of the framework's own")
 
 
-@app.task(base=Careless)
+@app.task(backend=BrokenBackend(app=app))
 def fail_inside():
     return None
 

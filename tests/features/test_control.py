@@ -16,24 +16,12 @@ pytestmark = pytest.mark.usefixtures("worker")
 @pytest.fixture
 def control(app):
     """Send the worker a command and return what it answered."""
-
-    def command(name, **arguments):
-        broadcast = app.client.control.broadcast
-        there = [f"w1@{app.name}"]
-        [reply] = broadcast(name, arguments, destination=there, reply=True, timeout=20)
-        return reply[there[0]]
-
-    return command
+    return app.tell
 
 
 @pytest.fixture
 def slots(app):
-    def ask():
-        inspect = app.client.control.inspect([f"w1@{app.name}"], timeout=20)
-        [stats] = inspect.stats().values()
-        return stats["celery_ranch"]["slots"]
-
-    return ask
+    return lambda: app.tell("stats")["celery_ranch"]["slots"]
 
 
 @pytest.fixture

@@ -19,20 +19,12 @@ def add(app, number, **options):
     return app.client.send_task("operating_app.add", (number, 1), **options).get(timeout=20)
 
 
-def tell(app, command, queue):
-    there = [f"w1@{app.name}"]
-    [reply] = app.client.control.broadcast(
-        command, {"queue": queue}, destination=there, reply=True, timeout=20
-    )
-    assert "ok" in reply[there[0]]
-
-
 @pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_a_worker_that_waits_serves_a_queue_that_is_added(app, pool):
     with app.worker(pool=pool):
         # It waits for more when it has answered.
         assert add(app, 1) == 2
-        tell(app, "add_consumer", f"{app.name}-added")
+        assert "ok" in app.tell("add_consumer", queue=f"{app.name}-added")
 
         for number in range(3):
             assert add(app, number, queue=f"{app.name}-added") == number + 1
@@ -43,7 +35,7 @@ def test_a_wake_up_for_a_queue_that_was_cancelled_goes_to_who_serves_it(app, poo
     queue = f"{app.name}-shared"
     with app.worker("-Q", f"{app.name},{queue}", pool=pool):
         assert add(app, 1, queue=queue) == 2
-        tell(app, "cancel_consumer", queue)
+        assert "ok" in app.tell("cancel_consumer", queue=queue)
         # Of two that listen the one that has listened longer is woken.
         with app.worker("-Q", queue, name="w2", pool=pool):
             for number in range(3):
