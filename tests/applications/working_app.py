@@ -120,3 +120,9 @@ def sleep_late(value, seconds):
     # Only the first time, so that who comes back is soon done.
     time.sleep(seconds if recorded("started").count(value) == 1 else 0)
     record("ended", value)
+
+
+@app.task
+def pause_briefly(value):
+    record("started", value)
+    time.sleep(0.1)
