@@ -44,10 +44,10 @@ def pid(value):
 
 
 @app.task(bind=True, max_retries=2)
-def retry_once(self, value):
+def retry_once(self, value, countdown=0.1):
     record("tries", f"{value}:{self.request.retries}")
     if not self.request.retries:
-        raise self.retry(countdown=0.1)
+        raise self.retry(countdown=countdown)
     return self.request.retries
 
 
