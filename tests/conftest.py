@@ -14,7 +14,6 @@ from tests.servers import (
     RedisServer,
     make_certificates,
     shipped_server,
-    unavailable,
 )
 
 
@@ -68,17 +67,8 @@ def own_redis() -> Iterator[RedisServer]:
 def tls_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis that speaks TLS alone; `certificates.ca` is the file to trust."""
     certificates = make_certificates(tmp_path_factory.mktemp("tls"))
-    server = RedisServer(certificates=certificates)
-    try:
-        try:
-            server.start()
-        except RuntimeError as refusal:
-            if "tls" not in str(refusal):
-                raise
-            unavailable("the redis-server here was built without TLS")
+    with RedisServer(certificates=certificates) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")

@@ -181,6 +181,8 @@ class RedisServer:
             if self._process.poll() is not None:
                 told = log.read_text(errors="replace")
                 self._process = None
+                if self.certificates is not None and "tls" in told.lower():
+                    unavailable("the redis-server here was built without TLS")
                 raise RuntimeError(f"redis-server did not start:\n{told[-1000:]}")
             if time.monotonic() > deadline:
                 self.stop()
@@ -262,7 +264,11 @@ class RedisServer:
                 "tls-auth-clients": "no",
             }
         settings |= self._settings
-        return [word for name, value in settings.items() for word in (f"--{name}", value)]
+        return [
+            word
+            for name, value in settings.items()
+            for word in (f"--{name}", *(value.split() or [""]))
+        ]
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as connection:
