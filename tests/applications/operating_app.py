@@ -12,9 +12,6 @@ from celery_ranch import configure
 app = make_app("operating_app")
 configure(app)
 
-for name, schedule in settings["celery"].get("beat_schedule", {}).items():
-    app.conf.beat_schedule[name] = schedule
-
 
 @app.task
 def add(x, y):
@@ -29,7 +26,7 @@ def note(value):
 
 @app.task(bind=True)
 def key_of(self, name):
-    record(name, self.request.lru_key)
+    record(name, getattr(self.request, "lru_key", None) or "")
 
 
 @app.task

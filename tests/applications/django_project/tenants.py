@@ -1,0 +1,5 @@
+"""Whose task it is."""
+
+
+def whose(task_name, args, kwargs):
+    return kwargs.get("tenant")
