@@ -6,8 +6,8 @@
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
 --        publisher  str   who publishes; empty: nobody who would repeat it
---        number     num   which of that publisher's publishes this is
---        memory_ms  num   for how long the publisher's last one is remembered
+--        number     str   which of that publisher's publishes this is
+--        memory_ms  str   for how long the publisher's last one is remembered
 --        entry...   str   of each entry six: its queue's place among the bases
 --                         (from 1), id, key, due and expiry ('@' absolute, '+'
 --                         from now, in microseconds; '-' none), and the end of
@@ -27,7 +27,7 @@ local function moment(when)
 end
 
 local published = publisher ~= '' and publisher_of({base = KEYS[first_base]}, publisher)
-if published and number <= tonumber(redis.call('GET', published) or 0) then
+if published and tonumber(number) <= tonumber(redis.call('GET', published) or 0) then
   return {'repeated'}
 end
 
@@ -56,7 +56,7 @@ if #taken > 0 then
   return {'taken', unpack(taken)}
 end
 
-if published then redis.call('SET', published, text(number), 'PX', memory_ms) end
+if published then redis.call('SET', published, number, 'PX', memory_ms) end
 for _, entry in ipairs(entries) do
   local q, id, key, sequence, due = unpack(entry)
   if due then
