@@ -76,6 +76,7 @@ _PROPERTIES: tuple[tuple[str, str, Any], ...] = (
 _HEADER_NAMES = frozenset({"task", "id"} | {name for name, _, _ in _HEADERS})
 _PROPERTY_NAMES = frozenset(name for name, _, _ in _PROPERTIES)
 _JSON = "application/json"
+_encode_json = plain_json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _KNOWN = frozenset(
     {"t", "i", "-", "h", "q", "c", "E", "b"}
     | {short for _, short, _ in _HEADERS}
@@ -100,8 +101,7 @@ def pack(envelope: Envelope, serializer: SerializerType) -> bytes:
     if serializer is SerializerType.PICKLE:
         pickled = pickle.dumps(facts, protocol=4)
         return b"P" + len(pickled).to_bytes(4, "big") + pickled + body
-    line: str = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
-    return line.encode("utf-8", "surrogatepass") + b"\n" + body
+    return _dump_json(facts).encode("utf-8", "surrogatepass") + b"\n" + body
 
 
 def unpack(data: bytes, accept_pickle: bool = False) -> Envelope:
@@ -168,6 +168,15 @@ def load_json(text: str) -> Any:
     ``__type__``, and decodes several times slower for the sake of it.
     """
     return json.loads(text) if "__type__" in text else plain_json.loads(text)
+
+
+def _dump_json(value: Any) -> str:
+    """Return what kombu's JSON writes; it makes an encoder anew for each value."""
+    try:
+        return _encode_json(value)
+    except TypeError:
+        text: str = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return text
 
 
 def _split(data: bytes, accept_pickle: bool) -> tuple[Any, bytes]:

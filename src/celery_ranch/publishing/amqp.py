@@ -112,7 +112,9 @@ class _Sender:
         )
         for option in ("exchange", "routing_key"):
             options.pop(option, None)
-        options["queue"] = queue
+        declared = self._amqp.queues.get(queue)
+        if declared is None or options.get("queue") is not declared:
+            options["queue"] = queue
         self._set_retries(options)
         if isinstance(producer, BatchProducer) and producer.batch.app is self._app:
             return producer.batch.hold(
