@@ -7,6 +7,8 @@ from celery import chain, chord, group
 from celery.canvas import chunks, xmap, xstarmap
 from celery.result import GroupResult
 
+from tests.servers import eventually
+
 KINDS_OF_REPLACEMENT = ("task", "chain", "group", "chord", "name")
 
 
@@ -91,6 +93,17 @@ COMPOSITIONS = {
         for name, build in replaced(kind).items()
     },
 }  # fmt: skip
+
+
+def await_value(result):
+    """Return what a result comes to, asking for it again and again.
+
+    Before Celery 5.7 a client's `get` may miss that a result came.
+    """
+    eventually(result.ready, 25, f"{result} is ready")
+    if isinstance(result, GroupResult):
+        return [await_value(each) for each in result.results]
+    return result.result
 
 
 def shape(result):

@@ -6,7 +6,13 @@ from celery.canvas import StampingVisitor
 from celery.exceptions import ChordError
 from kombu.utils.json import dumps
 
-from tests.features.compositions import COMPOSITIONS, KINDS_OF_REPLACEMENT, Parts, shape
+from tests.features.compositions import (
+    COMPOSITIONS,
+    KINDS_OF_REPLACEMENT,
+    Parts,
+    await_value,
+    shape,
+)
 from tests.servers import eventually
 
 APP = "canvas_app"
@@ -31,13 +37,18 @@ def await_keys(app, run, count):
     return keys(app, run)
 
 
-@pytest.mark.parametrize("build", COMPOSITIONS.values(), ids=COMPOSITIONS)
-def test_a_composition_gives_on_fair_tasks_what_it_gives_on_plain_ones(app, build):
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_a_composition_gives_on_fair_tasks_what_it_gives_on_plain_ones(app, name):
+    build = COMPOSITIONS[name]
+    # Before Celery 5.6 such parts come in any order.
+    has_open_order = name in ("replaced by group in a header", "replaced by chord in a header")
     results, seen = {}, {}
     for key in ("acme", None):
         parts = Parts(app)
         results[key] = build(parts).apply_async(lru_key=key)
-        value = results[key].get(timeout=25, interval=0.02)
+        value = await_value(results[key])
+        if has_open_order:
+            value = sorted(value)
         ran = keys(app, parts.run)
         assert set(ran.values()) == {str(key)}
         seen[key] = (value, list(ran), len(app.recorded(parts.run)))
@@ -76,7 +87,7 @@ def test_a_part_s_own_key_wins_and_the_others_keep_theirs(app, parts):
     ],
 )
 def test_a_key_on_a_part_of_a_composition_reaches_what_it_serves(app, parts, build, expected):
-    build(parts).apply_async().get(timeout=25, interval=0.02)
+    await_value(build(parts).apply_async())
     assert {label for label, key in keys(app, parts.run).items() if key == "all"} == expected
 
 
