@@ -1,0 +1,47 @@
+"""Tasks that say of themselves when they start and end, whatever becomes of their worker."""
+
+import os
+import time
+import uuid
+from contextlib import contextmanager
+
+from from_environment import make_app, records, settings
+
+from celery_ranch import configure
+
+app = make_app("chaos_app")
+configure(app)
+
+
+@contextmanager
+def run(task):
+    """Record one run as `tests/chaos/ledger.py` reads it."""
+    number = uuid.uuid4().hex
+    text = f"{number} {task.request.id} {task.request.hostname} {os.getpid()}"
+    with records.pipeline() as pipe:
+        pipe.rpush(f"{settings['name']}:starts", text)
+        pipe.hset(f"{settings['name']}:running", number, text)
+        pipe.execute()
+    yield
+    with records.pipeline() as pipe:
+        pipe.rpush(f"{settings['name']}:ends", number)
+        pipe.hdel(f"{settings['name']}:running", number)
+        pipe.execute()
+
+
+@app.task(bind=True)
+def early(self, seconds=0.0):
+    with run(self):
+        time.sleep(seconds)
+
+
+@app.task(bind=True, acks_late=True)
+def late(self, seconds=0.0):
+    with run(self):
+        time.sleep(seconds)
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def again_if_lost(self, seconds=0.0):
+    with run(self):
+        time.sleep(seconds)
