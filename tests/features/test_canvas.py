@@ -175,6 +175,30 @@ def test_a_failure_in_a_composition_is_what_it_is_on_plain_tasks(app, build):
     assert seen["acme"][0] == "FAILURE"
 
 
+@pytest.mark.parametrize("kind", ["a part of a chord", "all of a chord", "a chord's body"])
+def test_errbacks_on_a_chord_s_header_are_called_as_on_plain_tasks(app, monkeypatch, kind):
+    monkeypatch.setitem(app.client.conf, "task_allow_error_cb_on_chord_header", True)
+    seen = []
+    for key in ("acme", None):
+        parts = Parts(app)
+        made = FAILURES[kind](parts)
+        made.link_error(parts("old", task="old_errback"))
+        result = made.apply_async(lru_key=key)
+        await_value(result)
+        # One for each part of the header that fails, and one for the body.
+        calls = {"a part of a chord": 2, "all of a chord": 3, "a chord's body": 1}[kind]
+        errbacks = [f"old {key}"] * calls
+        eventually(
+            lambda run=parts.run, told=errbacks: (
+                [line for line in app.recorded(run) if line.startswith("old")] == told
+            ),
+            20,
+            f"{calls} errbacks were called",
+        )
+        seen.append((result.state, sorted(keys(app, parts.run))))
+    assert seen[0] == seen[1]
+
+
 def test_a_chord_whose_header_fails_is_a_chord_error(app, parts):
     made = chord([parts("a"), parts("no", task="fail")], parts("never"))
     result = made.apply_async(lru_key="acme")
