@@ -14,11 +14,12 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
-from celery import Celery
+from celery import Celery, group
 
-from celery_ranch import lru_task
+from celery_ranch import lru_task, submit
 
 #: Number of the task, when it started, when it ended (monotonic seconds).
 RECORD = struct.Struct("<qdd")
@@ -75,3 +76,23 @@ def publish_plainly(key: str, number: int, *args: Any, **options: Any) -> None:
 
 def publish_fairly(key: str, number: int, *args: Any, **options: Any) -> None:
     work_fairly.lru_delay(key, number, *args, **options)
+
+
+def group_plainly(numbers: Iterable[int]) -> None:
+    group([work_plainly.s(number) for number in numbers]).apply_async()
+
+
+def group_fairly(numbers: Iterable[int]) -> None:
+    group(_fair_calls(numbers)).apply_async()
+
+
+def map_fairly(numbers: Iterable[int]) -> None:
+    work_fairly.lru_map("key-0", numbers)
+
+
+def submit_fairly(numbers: Iterable[int]) -> None:
+    submit(fair, _fair_calls(numbers))
+
+
+def _fair_calls(numbers: Iterable[int]) -> list[Any]:
+    return [work_fairly.s(number).set(lru_key=f"key-{number % 100}") for number in numbers]

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from harness import FAIR, PrivateRedis, RecordingWorker, Side, worker
+import apps
+from harness import FAIR, PLAIN, PrivateRedis, RecordingWorker, Side, worker
 
 from celery_ranch.demo.report import percentile
 
-__all__ = ["Drained", "Footprint", "Latency", "drain", "footprint", "latency", "quiet_waits"]
+__all__ = [
+    "Drained",
+    "Footprint",
+    "Latency",
+    "PublishRates",
+    "drain",
+    "footprint",
+    "latency",
+    "publish_rates",
+    "quiet_waits",
+]
 
 KEYS = 100
 WARM_UP_TASKS = 20
@@ -29,6 +40,18 @@ class Drained:
     """From the first task's start to the last one's end, in the worker."""
     redis_cpu_us: float
     """Redis's processor time per task, from publishing to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishRates:
+    """Tasks published per second, by way; groups and batches are of a thousand."""
+
+    plain_one_by_one: float
+    fair_one_by_one: float
+    plain_groups: float
+    fair_groups: float
+    map: float
+    submit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +92,34 @@ def drain(side: Side, server: PrivateRedis, pool: str, tasks: int) -> Drained:
         ran_per_second=len(records) / (last - first),
         redis_cpu_us=cpu_seconds / tasks * 1e6,
     )
+
+
+def publish_rates(server: PrivateRedis, tasks: int) -> PublishRates:
+    """Publish tasks in every way, a thousand at a time, the ways taking turns."""
+    ways: dict[str, Callable[[Iterable[int]], None]] = {
+        "plain_one_by_one": lambda numbers: _one_by_one(PLAIN, numbers),
+        "fair_one_by_one": lambda numbers: _one_by_one(FAIR, numbers),
+        "plain_groups": apps.group_plainly,
+        "fair_groups": apps.group_fairly,
+        "map": apps.map_fairly,
+        "submit": apps.submit_fairly,
+    }
+    for publish in ways.values():
+        publish(range(WARM_UP_TASKS))
+    seconds = dict.fromkeys(ways, 0.0)
+    for first in range(0, tasks, 1_000):
+        numbers = range(first, min(first + 1_000, tasks))
+        for name, publish in ways.items():
+            began_at = time.perf_counter()
+            publish(numbers)
+            seconds[name] += time.perf_counter() - began_at
+    server.client.flushall()
+    return PublishRates(**{name: tasks / each for name, each in seconds.items()})
+
+
+def _one_by_one(side: Side, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        side.publish(f"key-{number % KEYS}", number)
 
 
 def latency(side: Side, server: PrivateRedis, tasks: int, chance: random.Random) -> Latency:

@@ -14,13 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from harness import FAIR, SIDES, PrivateRedis, forget_celery_variables, machine, private_redis, told
-from measures import MEASURED_POOLS, Drained, drain, footprint, latency, quiet_waits
+from measures import (
+    MEASURED_POOLS,
+    Drained,
+    drain,
+    footprint,
+    latency,
+    publish_rates,
+    quiet_waits,
+)
 from rich.console import Console
 from rich.table import Table
 
 from celery_ranch.demo.report import percentile
 
-PARTS = ("drain", "latency", "memory", "quiet")
+PARTS = ("publish", "drain", "latency", "memory", "quiet")
 DRAIN_TARGETS = {"prefork": 2.2, "solo": 4.0, "threads": 6.0}
 
 
@@ -122,6 +130,8 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 def _part(part: str, server: PrivateRedis, plan: Plan) -> Iterable[Samples]:
     """Return the measures of one part."""
+    if part == "publish":
+        return _published(server, plan)
     if part == "drain":
         return _drained(server, plan)
     if part == "latency":
@@ -129,6 +139,46 @@ def _part(part: str, server: PrivateRedis, plan: Plan) -> Iterable[Samples]:
     if part == "memory":
         return _footprints(server, plan)
     return _quiet(server, plan)
+
+
+def _published(server: PrivateRedis, plan: Plan) -> list[Samples]:
+    """Publish one by one and a thousand at a time."""
+    measured = []
+    for repeat in range(plan.repeats):
+        _tell(f"publish {repeat + 1}/{plan.repeats}")
+        measured.append(publish_rates(server, plan.tasks))
+    one_by_one = tuple(rates.plain_one_by_one for rates in measured)
+    groups = Samples(
+        "publish groups of 1,000",
+        "tasks/s",
+        tuple(rates.plain_groups for rates in measured),
+        tuple(rates.fair_groups for rates in measured),
+        "at least 1.5",
+        at_least=1.5,
+    )
+    against_plain = [
+        Samples(
+            f"publish by {name}, against plain one by one",
+            "tasks/s",
+            one_by_one,
+            tuple(getattr(rates, attribute) for rates in measured),
+            "at least 2.5",
+            at_least=2.5,
+        )
+        for name, attribute in (("lru_map", "map"), ("submit", "submit"))
+    ]
+    against_fair = [
+        Samples(
+            f"publish by {name}, against fair one by one",
+            "times",
+            (),
+            tuple(getattr(rates, attribute) / rates.fair_one_by_one for rates in measured),
+            "at least 2.5",
+            at_least=2.5,
+        )
+        for name, attribute in (("lru_map", "map"), ("submit", "submit"))
+    ]
+    return [groups, *against_plain, *against_fair]
 
 
 def _drained(server: PrivateRedis, plan: Plan) -> list[Samples]:
