@@ -398,6 +398,31 @@ def test_stamps_arrive(add: Any, waiting: Waiting) -> None:
     assert waiting.next().headers["stamps"] == {"trace": "t-1"}
 
 
+@pytest.mark.parametrize(
+    "args, kwargs",
+    [
+        ((), {}),
+        ([], None),
+        (None, {}),
+        ((1,), {"a": 1}),
+        ([1, True, None, 2.5], {}),
+        ((float("inf"), float("nan"), -0.0), {}),
+        ((1, 2, 3, 4, 5), {}),
+        ((10**150,), {}),
+        (("it's", "a\\b", "é", b"c"), {"a": "b"}),
+        (((1,), [2], {3: 4}), {}),
+    ],
+)
+def test_arguments_are_represented_as_by_celery(app: Celery, args: Any, kwargs: Any) -> None:
+    plain = AMQP(app).as_task_v2("an-id", "a", args, kwargs)
+    ours = app.amqp.as_task_v2("an-id", "a", args, kwargs)
+    for name in ("argsrepr", "kwargsrepr"):
+        assert ours.headers[name] == plain.headers[name]
+    named = app.amqp.as_task_v2("an-id", "a", args=args, kwargs=kwargs, argsrepr="hidden")
+    assert named.headers["argsrepr"] == "hidden"
+    assert named.headers["kwargsrepr"] == plain.headers["kwargsrepr"]
+
+
 def test_the_older_protocol_is_stored_as_well(app: Celery, add: Any, waiting: Waiting) -> None:
     app.conf.task_protocol = 1
     add.apply_async((1, 2), lru_key="acme", countdown=100, link=add.s(3))

@@ -12,7 +12,7 @@ from kombu.utils.imports import symbol_by_name
 
 from celery_ranch.errors import RoutingError
 from celery_ranch.publishing.batches import BatchPool, BatchProducer, is_asked_by_group
-from celery_ranch.publishing.entries import message_facts, timed
+from celery_ranch.publishing.entries import message_facts, short_repr, timed
 from celery_ranch.publishing.inheritance import signature_with_key, write_key
 from celery_ranch.publishing.keys import (
     CHORD_UNLOCK,
@@ -54,6 +54,10 @@ class FairPublishing(_Base):
 
     def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's message, which also knows what was given in seconds."""
+        if quick := short_repr(args[2] if len(args) > 2 else kwargs.get("args")):
+            kwargs.setdefault("argsrepr", quick)
+        if quick := short_repr(args[3] if len(args) > 3 else kwargs.get("kwargs")):
+            kwargs.setdefault("kwargsrepr", quick)
         message = super().as_task_v2(*args, **kwargs)
         return timed(message, *_given_times(args, kwargs))
 
