@@ -144,10 +144,7 @@ class SentinelServers:
 
     def client(self, server: RedisServer | None = None, *, as_text: bool = True) -> redis.Redis:
         """Return a client of one server, or else of the master, to look at what is stored."""
-        server = server or self.master
-        return redis.Redis(
-            unix_socket_path=server.socket_path, password=self.password, decode_responses=as_text
-        )
+        return (server or self.master).client(decode_responses=as_text)
 
     def await_replicas(self, seconds: float = FAILOVER_SECONDS) -> None:
         """Wait until every running server but the master has what the master has."""

@@ -161,6 +161,17 @@ class RedisServer:
         return f"unix://{self.socket_path}?db=0"
 
     @property
+    def tls_options(self) -> dict[str, str]:
+        """The files that redis-py needs for a client this server trusts; none without TLS."""
+        if self.certificates is None:
+            return {}
+        return {
+            "ssl_ca_certs": str(self.certificates.ca),
+            "ssl_certfile": str(self.certificates.certificate),
+            "ssl_keyfile": str(self.certificates.key),
+        }
+
+    @property
     def is_running(self) -> bool:
         """Whether it was started, and neither stopped nor killed since."""
         return self._process is not None
@@ -215,10 +226,12 @@ class RedisServer:
 
     def client(self, *, decode_responses: bool = False) -> redis.Redis:
         """Return a client of database 0 that may do everything, to look at what is stored."""
+        # Not through the socket: redis-py 4.5.2 cannot connect to any.
         return redis.Redis.from_url(
-            self.socket_url,
+            self.url,
             password=self._settings.get("requirepass"),
             decode_responses=decode_responses,
+            **self.tls_options,
         )
 
     def close(self) -> None:

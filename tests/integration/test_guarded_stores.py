@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from kombu.exceptions import OperationalError
 
 import celery_ranch
@@ -30,6 +31,10 @@ LUA = Path(celery_ranch.__file__).parent / "engines/lua"
 PASSWORD = "p:w/d"
 QUOTED = "p%3Aw%2Fd"
 
+needs_unix_sockets = pytest.mark.skipif(
+    redis.VERSION < (4, 5, 5), reason="redis-py 4.5.2 cannot connect to any unix socket"
+)
+
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[RedisServer]:
@@ -47,16 +52,6 @@ def guarded_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServe
 
 def tls_server(certificates: Certificates) -> RedisServer:
     return RedisServer(certificates=certificates, settings={"tls-auth-clients": "yes"})
-
-
-def client_certificate(server: RedisServer) -> dict[str, str]:
-    files = server.certificates
-    assert files is not None
-    return {
-        "ssl_ca_certs": str(files.ca),
-        "ssl_certfile": str(files.certificate),
-        "ssl_keyfile": str(files.key),
-    }
 
 
 def everything_at(url: str, **celery: Any) -> dict[str, Any]:
@@ -84,7 +79,9 @@ def limit_user(server: RedisServer, prefix: str, *changes: str) -> str:
     return f"redis://ranch:secret@127.0.0.1:{server.port}/0"
 
 
-@pytest.mark.parametrize("kind", ["password", "socket", "tls"])
+@pytest.mark.parametrize(
+    "kind", ["password", pytest.param("socket", marks=needs_unix_sockets), "tls"]
+)
 def test_a_guarded_broker_is_the_store_of_its_callers_and_workers(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, redis_url: str
 ) -> None:
@@ -94,7 +91,7 @@ def test_a_guarded_broker_is_the_store_of_its_callers_and_workers(
     elif kind == "socket":
         settings = everything_at(f"redis+socket://:{QUOTED}@{server.socket_path}?virtual_host=0")
     else:
-        certificate = {"ssl_cert_reqs": "required", **client_certificate(server)}
+        certificate = {"ssl_cert_reqs": "required", **server.tls_options}
         settings = everything_at(
             server.url, broker_use_ssl=certificate, redis_backend_use_ssl=certificate
         )
@@ -181,7 +178,7 @@ def test_a_wrong_password_is_refused_at_once(url: str, guarded: RedisServer) -> 
 def test_a_client_without_a_certificate_is_refused_where_one_is_asked_for(
     guarded_tls: RedisServer,
 ) -> None:
-    known = client_certificate(guarded_tls)
+    known = guarded_tls.tls_options
     with contextlib.closing(RedisEngine(guarded_tls.url, connection_kwargs=known)) as engine:
         assert engine.queues() is not None
     stranger = RedisEngine(
@@ -196,9 +193,7 @@ def test_a_certificate_for_another_name_is_refused_unless_it_is_said_otherwise(
 ) -> None:
     with tls_server(make_certificates(tmp_path, "elsewhere.example")) as server:
         for is_checked in (True, False):
-            use_ssl = client_certificate(server) | (
-                {} if is_checked else {"ssl_check_hostname": False}
-            )
+            use_ssl = server.tls_options | ({} if is_checked else {"ssl_check_hostname": False})
             settings = Settings(url=server.url, redis_use_ssl=use_ssl)
             store = choose_store(settings, StoreOffer(None), StoreOffer(None))
             with contextlib.closing(open_engine(store, settings)) as engine:
