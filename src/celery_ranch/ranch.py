@@ -228,6 +228,18 @@ class Ranch:
                 return True
         return False
 
+    def purge(self, queue: str | None = None) -> int:
+        """Drop what waits in a queue, and return how many tasks that were.
+
+        Each becomes REVOKED, those of paused keys and delayed ones as well. It
+        goes on, one by one, until nothing waits. What is leased runs on.
+        """
+        name, dropped = self._queue(queue), 0
+        for key in [snapshot.key for snapshot in self.keys(name)]:
+            while entries := self.engine.pending(name, key):
+                dropped += sum(self.cancel(entry_id, name) for entry_id, _ in entries)
+        return dropped
+
     def retry_dead(self, entry_id: str, queue: str | None = None) -> None:
         """Put a dead letter back as if just stored.
 

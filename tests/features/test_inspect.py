@@ -187,14 +187,22 @@ def test_celery_result_prints_what_a_fair_task_returned(app):
 
 
 def test_purge_deletes_what_is_in_the_broker_and_leaves_fair_tasks_alone(app):
-    # Nobody serves this queue, so both wait in it.
-    app.client.amqp.queues.select_add("unserved")
-    fair = app.send("add", 1, 2, lru_key="kept", queue="unserved")
-    app.send("add", 1, 2, queue="unserved")
+    # Nobody serves this queue, so what is sent there waits.
+    queue = f"unserved-{app.name}"
+    app.client.amqp.queues.select_add(queue)
+    fair = [app.send("add", n, 2, lru_key=f"kept-{n % 2}", queue=queue) for n in range(3)]
+    fair.append(app.send("add", 3, 2, lru_key="later", queue=queue, countdown=3_600))
+    app.send("add", 1, 2, queue=queue)
 
-    assert "Purged 1 message" in celery(app, "purge", "-f", "-Q", "unserved")
-    assert app.engine.snapshot("unserved").waiting == 1
-    assert app.ranch.cancel(fair.id, "unserved")
+    assert "Purged 1 message" in celery(app, "purge", "-f", "-Q", queue)
+    assert app.engine.snapshot(queue).waiting == 3
+
+    app.ranch.pause("kept-0", queue)
+    assert app.ranch.purge(queue) == 4
+    counts = app.engine.snapshot(queue)
+    assert counts.waiting == counts.delayed == 0
+    assert [result.state for result in fair] == ["REVOKED"] * 4
+    assert app.ranch.purge(queue) == 0
 
 
 def test_a_lease_that_the_worker_did_not_take_shows_in_the_store_alone(
