@@ -36,6 +36,11 @@ def retry_twice(self, value):
     return self.request.retries
 
 
+@lru_task(app, ignore_result=True, rate_limit="10/s")
+def limited(value):
+    record("limited", value)
+
+
 @lru_task(app, ignore_result=True)
 def count(number):
     record("counted", number)

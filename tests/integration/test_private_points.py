@@ -10,8 +10,10 @@ import pytest
 from celery import Celery, group
 from celery._state import _task_stack
 from celery.concurrency.prefork import TaskPool
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
+from kombu.utils.limits import TokenBucket
 
 from celery_ranch import configure
 from celery_ranch.engines.redis import RedisEngine
@@ -143,3 +145,11 @@ def test_a_group_takes_one_producer_for_all_of_its_members(redis_url, redis_pref
     assert isinstance(producers[0], BatchProducer)
     assert producers[0] is producers[1]
     assert not isinstance(app.amqp.producer_pool.acquire(), BatchProducer)
+
+
+def test_a_bucket_of_celery_holds_requests_with_their_tokens():
+    bucket = TokenBucket(1.0)
+    scheduled = SimpleNamespace(_schedule_bucket_request=lambda bucket: None)
+    Consumer._limit_task(scheduled, "request", bucket, 1)
+
+    assert list(bucket.contents) == [("request", 1)]

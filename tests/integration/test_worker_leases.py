@@ -95,6 +95,23 @@ def test_a_broken_connection_to_the_broker_costs_no_entry_and_runs_none_twice(
     assert set(collections.Counter(app.recorded("started")).values()) == {1}
 
 
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent", "eventlet"])
+def test_what_waits_for_its_rate_survives_a_broken_connection_to_the_broker(
+    app_with_own_broker, own_redis, pool
+):
+    """Celery empties its token buckets then; one of these entries was in one."""
+    app = app_with_own_broker
+    with app.worker(pool=pool, concurrency=2) as worker:
+        for number in range(16):
+            app.send("limited", number, lru_key=f"k{number % 2}")
+        app.await_recorded("limited", 3)
+        own_redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        worker.await_log("Connection to broker lost")
+        app.await_recorded("limited", 16)
+        app.await_idle()
+    assert sorted(map(int, app.recorded("limited"))) == [*range(16)]
+
+
 def test_a_cold_shutdown_leaves_no_lease_behind(app):
     late = app.send("note_late", "late", 30, lru_key="a")
     early = app.send("note", "early", 1, lru_key="b")

@@ -7,6 +7,7 @@ own queue, and is given back when the tasks before it turn out to be long.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ from celery_ranch.worker.messages import (
     UnknownTaskError,
     build_message,
 )
+from celery_ranch.worker.rates import RateLimits
 from celery_ranch.worker.requests import watch
 
 __all__ = ["Feeder"]
@@ -33,11 +35,6 @@ logger = get_logger(__name__)
 
 #: Stock older than this many lookaheads is given back.
 _STALE_LOOKAHEADS = 4
-
-#: For how long a rate limit holds an entry back before it is asked again, in
-#: seconds. A limit may be raised or lifted meanwhile, and another key's task
-#: of that type may arrive, which is not to wait behind all that came before.
-_LONGEST_HOLD_SECONDS = 30.0
 
 
 class Feeder:
@@ -73,7 +70,8 @@ class Feeder:
         self._lock = threading.RLock()
         self._running_inline = threading.RLock()
         self._stocked_at = 0.0
-        self._next_slot: dict[str, tuple[Any, float]] = {}
+        self._rates = RateLimits()
+        self._is_admitting = False
         self._is_stopped = False
         self._execute = consumer.on_task_request
         self._handle: Any = None
@@ -98,6 +96,11 @@ class Feeder:
         return len(self._stock)
 
     @property
+    def has_timer(self) -> bool:
+        """Whether Celery has set a timer for what a rate limit lets through next."""
+        return self._rates.is_awaited
+
+    @property
     def is_well_stocked(self) -> bool:
         """Whether most of the lookahead is at hand, so that leasing can wait."""
         return self.room < self._capacity.lookahead // 4
@@ -110,6 +113,9 @@ class Feeder:
     def connect(self) -> None:
         """Take the consumer's present handler; call it at each (re)start."""
         self._is_stopped = False
+        with self._lock:
+            # What was parked has been given back.
+            self._rates.clear()
         self._handle = self._consumer.create_task_handler()
 
     def take(self, holdings: Sequence[Holding]) -> None:
@@ -123,11 +129,17 @@ class Feeder:
 
     def feed(self) -> None:
         """Hand over what there is a slot for, and give back what got stale."""
+        self._feed_stock()
+        self._admit()
+
+    def _feed_stock(self) -> None:
         while True:
             with self._lock:
+                if self.is_stopping:
+                    self._empty_stock()
                 if not self._stock:
                     return
-                if self.is_stopping or self._is_stale():
+                if self._is_stale():
                     self._empty_stock()
                     return
                 if not self._stock[0].lease.is_expired and not self._has_slot():
@@ -151,23 +163,33 @@ class Feeder:
     def on_task_request(self, request: Any) -> None:
         """Pass a request on to Celery's pool; watch it if it is ours."""
         message = request.message
-        if isinstance(message, FairMessage):
-            request.request_dict.update(message.moments)
-            watch(
-                request,
-                message.holding,
-                self._book,
-                before_run=self._before_run,
-                on_run=self._capacity.learn,
-                ends_unheard=not self._consumer.pool.uses_semaphore,
-            )
-        self._execute(request)
+        if not isinstance(message, FairMessage):
+            self._execute(request)
+            return
+        self._book.unpark(message.holding)
+        request.request_dict.update(message.moments)
+        watch(
+            request,
+            message.holding,
+            self._book,
+            before_run=self._before_run,
+            on_run=self._capacity.learn,
+            ends_unheard=not self._consumer.pool.uses_semaphore,
+        )
+        # A bucket lets go of requests in a thread of its own, where there is no
+        # event loop.
+        with self._running_inline:
+            self._execute(request)
+        if self._rates.has_more and not self._is_admitting:
+            # Not within the bucket's own timer, which would set another one
+            # for each entry given to it meanwhile.
+            self._consumer.timer.call_after(0.0, self._admit)
 
     def stocked_messages(self) -> list[FairMessage]:
         """Return the messages of what was leased ahead, as far as they can be read."""
         with self._lock:
             stock = tuple(self._stock)
-        messages = []
+            messages = self._rates.messages()
         for holding in stock:
             try:
                 messages.append(self._message(holding))
@@ -180,6 +202,9 @@ class Feeder:
         with self._lock:
             while self._stock:
                 self._book.release(self._unstock())
+            if self.is_stopping:
+                for holding in self._rates.clear():
+                    self._book.release(holding)
 
     def _unstock(self) -> Holding:
         holding = self._stock.popleft()
@@ -205,17 +230,10 @@ class Feeder:
             if isinstance(error, UnknownTaskError):
                 self._announce_unknown(error.message)
             return
-        try:
-            held_back_us = self._rate_limited_us(message)
-            if held_back_us:
-                self._book.release(holding, held_back_us)
-            else:
-                self._handle(message)
-        except Exception:
-            # One bad entry must not strand the rest of the batch; this one
-            # comes back, and ends in the dead letters if it stays bad.
-            logger.exception("Entry %s could not be handed over", holding.lease.entry_id)
-            self._book.requeue(holding)
+        if self._limited(message):
+            self._admit()
+        else:
+            self._give(message)
 
     def _message(self, holding: Holding) -> FairMessage:
         return build_message(
@@ -236,27 +254,46 @@ class Feeder:
         except Exception:
             logger.exception("An unknown task could not be told of")
 
-    def _rate_limited_us(self, message: FairMessage) -> int:
-        """Return for how long a task type's rate limit holds an entry back.
+    def _limited(self, message: FairMessage) -> bool:
+        """Leave an entry to its type's rate limit, if there is one."""
+        holding = message.holding
+        bucket = self._consumer.task_buckets[message.headers.get("task", "")]
+        if bucket is None or self._consumer.disable_rate_limits or holding.lease.is_expired:
+            return False
+        with self._lock:
+            seconds = self._rates.offer(message, bucket, monotonic())
+            if seconds:
+                self._book.release(holding, math.ceil(seconds * 1_000_000))
+            else:
+                self._book.park(holding)
+        return True
 
-        Sent back one after the other, entries of one type are spread over
-        the coming slots, so they do not all come due together. The slots end
-        with the limit they are of: `celery control rate_limit` makes a new
-        bucket.
-        """
-        name = message.headers.get("task", "")
-        bucket = self._consumer.task_buckets[name]
-        if bucket is None or self._consumer.disable_rate_limits or message.holding.lease.is_expired:
-            return 0
-        seconds = bucket.expected_time(1)
-        if seconds <= 0 and not bucket.contents:
-            return 0
-        now = monotonic()
-        longest = now + _LONGEST_HOLD_SECONDS
-        limit, next_slot = self._next_slot.get(name, (bucket, now))
-        slot = min(max(now + seconds, next_slot if limit is bucket else now), longest)
-        self._next_slot[name] = bucket, min(slot + 1 / bucket.fill_rate, longest)
-        return max(1, int((slot - now) * 1_000_000))
+    def _admit(self) -> None:
+        """Give Celery's buckets what they are to let go of next."""
+        with self._lock:
+            if self._is_admitting:
+                return
+            self._is_admitting = True
+        try:
+            while not self.is_stopping and self._has_slot():
+                with self._lock:
+                    message = self._rates.next(self._consumer.task_buckets)
+                if message is None:
+                    return
+                with self._running_inline:
+                    self._give(message)
+        finally:
+            self._is_admitting = False
+
+    def _give(self, message: FairMessage) -> None:
+        """Hand a message to Celery's handler."""
+        try:
+            self._handle(message)
+        except Exception:
+            # One bad entry must not strand the rest of the batch; this one
+            # comes back, and ends in the dead letters if it stays bad.
+            logger.exception("Entry %s could not be handed over", message.holding.lease.entry_id)
+            self._book.requeue(message.holding)
 
 
 def _is_set(flag: Any) -> bool:

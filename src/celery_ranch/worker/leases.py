@@ -41,6 +41,8 @@ class Holding:
     is_started: bool = False
     is_acknowledged: bool = False
     is_finished: bool = False
+    is_parked: bool = False
+    """Whether it is with Celery, but waits there for its type's rate limit."""
     started_at: float = 0.0
     """When a process of the pool took it, by `time.monotonic`, in seconds."""
     reason: str = ""
@@ -51,7 +53,7 @@ class Holding:
     @property
     def takes_a_slot(self) -> bool:
         """Whether it counts against the worker's capacity."""
-        return not self.is_finished and not self.lease.is_expired
+        return not (self.is_finished or self.is_parked or self.lease.is_expired)
 
     @property
     def is_over(self) -> bool:
@@ -138,6 +140,19 @@ class LeaseBook:
                 self._say(holding, _STARTED)
         self._on_outcome()
 
+    def park(self, holding: Holding) -> None:
+        """It waits with Celery; meanwhile it takes no slot."""
+        with self._lock:
+            self._slots_taken -= holding.takes_a_slot
+            holding.is_parked = True
+
+    def unpark(self, holding: Holding) -> None:
+        """It is to run now; this changes nothing if it was not parked."""
+        with self._lock:
+            if holding.is_parked:
+                holding.is_parked = False
+                self._slots_taken += holding.takes_a_slot
+
     def acknowledge(self, holding: Holding) -> None:
         """The message is done with."""
         with self._lock:
@@ -208,7 +223,7 @@ class LeaseBook:
 
     def _free(self, holding: Holding) -> None:
         self._slots_taken -= holding.takes_a_slot
-        holding.is_finished = True
+        holding.is_finished, holding.is_parked = True, False
 
     def _say(self, holding: Holding, kind: OutcomeKind) -> None:
         earlier = self._pending.pop(holding, None)

@@ -108,6 +108,9 @@ class LoopDriver:
         try:
             self._feeder.feed()
             self._watch_stock()
+            if self._feeder.has_timer:
+                # As in `_call_later`: it may have been set just now.
+                self._signal.set()
             if self._link.is_idle:
                 self._has_news = False
                 self._turn()

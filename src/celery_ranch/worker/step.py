@@ -161,6 +161,9 @@ class FairStep(bootsteps.StartStopStep):
         pool's semaphore, and on an event loop the pool of processes drops
         what no process has taken. Every other pool keeps what it was given.
         """
+        if holding.is_parked:
+            # Celery empties its buckets as well.
+            return True
         if holding.is_started or holding.is_finished or holding.request is None:
             return False
         if c.hub is None or not c.pool.uses_semaphore:
