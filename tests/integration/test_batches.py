@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery, chain, chord, group, signals
+from celery.app.amqp import AMQP
 from celery.signals import after_task_publish, before_task_publish
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -522,3 +523,28 @@ def test_messages_of_other_retries_are_asked_for_by_calls_of_their_own(
         with pytest.raises(OperationalError):
             submit(app, [patient, patient, hasty, hasty])
         assert Waiting(app).keys() == {"patient": 2}
+
+
+@pytest.mark.skipif(
+    not hasattr(AMQP, "_retry_publish"), reason="Celery 5.7 retries callbacks itself"
+)
+@pytest.mark.parametrize("failures", [2, 4])
+def test_a_callback_that_is_a_group_is_asked_for_again_but_not_for_ever(
+    redis_url: str, redis_prefix: str, failures: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Proxy(redis_url) as proxy:
+        app = make_app(proxy.url, redis_prefix)
+        add = add_of(app)
+        add.lru_delay("warm-up")
+        Waiting(app).next()
+        for _ in range(failures):
+            proxy.arm(Fault(Point.BEFORE_REQUEST, matching=b"EVALSHA"))
+        callback = group([add.s(1), add.s(2)])
+        options = {"lru_key": "acme", "retry_policy": {"max_retries": None, "interval_step": 0.01}}
+        if failures > 3:
+            with pytest.raises(OperationalError):
+                app.amqp._retry_publish(callback.apply_async, **options)
+        else:
+            app.amqp._retry_publish(callback.apply_async, **options)
+        assert Waiting(app).keys() == ({"acme": 2} if failures <= 3 else {})
+        assert "callback publish" not in caplog.text
