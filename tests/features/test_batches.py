@@ -75,8 +75,9 @@ def test_a_running_task_submits_for_its_own_key_and_knows_its_children(app, run)
     assert Counter(app.await_recorded(run, 90)) == expected_of_spread(30)
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent"])
-def test_tasks_that_run_side_by_side_have_batches_of_their_own(app, pool, run):
+def test_tasks_that_run_side_by_side_have_batches_of_their_own(app, broker, run):
+    # Green threads without an event loop, native ones with it.
+    pool = "gevent" if broker == "redis" else "threads"
     runs = [f"{run}-{i}" for i in range(4)]
     options = ("-Q", f"{app.name}-{pool}")
     with app.worker(*options, name=pool, pool=pool, concurrency=4):
