@@ -1,4 +1,4 @@
-"""A wire between a client and a server that a test can cut at any point.
+r"""A wire between a client and a server that a test can cut at any point.
 
 The proxy forwards whole messages, as the protocol frames them, so that a fault
 can be put before a request, into its middle, or between it and its reply:
@@ -8,6 +8,8 @@ can be put before a request, into its middle, or between it and its reply:
         lost = proxy.arm(Fault(Point.BEFORE_REPLY, matching=b"EVALSHA"))
         engine.enqueue(...)      # StoreUnavailableError, but Redis has run it
         assert lost.happened.is_set()
+        proxy.arm(Fault(Point.REFUSED, matching=b"EVALSHA", reply=b"-OOM\r\n"))
+        engine.enqueue(...)      # StoreError, and Redis has not seen it
 """
 
 from __future__ import annotations
@@ -30,6 +32,13 @@ _REPLY_SECONDS = 30.0
 _DEFAULT_PORTS = {"redis": 6379, "amqp": 5672, "pyamqp": 5672}
 #: A close that the other side sees as a reset connection (SO_LINGER 0).
 _RESET = struct.pack("ii", 1, 0)
+#: Sent for a request that the server is not to see, so that its reply has a place.
+_PING = b"*1\r\n$4\r\nPING\r\n"
+#: What RESP begins a text with, and what several values, with how many for each counted.
+_TEXTS = (b"$", b"=", b"!")
+_MANY = {b"*": 1, b"~": 1, b">": 1, b"%": 2}
+#: What RESP3 begins that with which answers no request.
+_PUSHED = b">"
 
 
 def any_bytes(received: bytes) -> int:
@@ -38,7 +47,7 @@ def any_bytes(received: bytes) -> int:
 
 
 def redis_message(received: bytes) -> int:
-    """Return how long the first request or reply in RESP2 is, 0 if it is not all there."""
+    """Return how long the first request or reply in RESP is, 0 if it is not all there."""
     return _resp_end(received, 0)
 
 
@@ -47,11 +56,11 @@ def _resp_end(received: bytes, start: int) -> int:
     if line_end < 0:
         return 0
     kind, end = received[start : start + 1], line_end + 2
-    if kind == b"$" and (size := int(received[start + 1 : line_end])) >= 0:
+    if kind in _TEXTS and (size := int(received[start + 1 : line_end])) >= 0:
         end += size + 2
         return end if end <= len(received) else 0
-    if kind == b"*":
-        for _ in range(int(received[start + 1 : line_end])):
+    if kind in _MANY:
+        for _ in range(int(received[start + 1 : line_end]) * _MANY[kind]):
             end = _resp_end(received, end)
             if not end:
                 return 0
@@ -72,7 +81,7 @@ _FRAMES = {"redis": redis_message, "amqp": amqp_message, "pyamqp": amqp_message}
 
 
 class Point(Enum):
-    """Where a fault cuts the connection that the request came on."""
+    """Where a fault strikes, and whether it cuts the connection that the request came on."""
 
     BEFORE_REQUEST = "before the request"
     """The server never sees it."""
@@ -84,14 +93,21 @@ class Point(Enum):
     """The client gets the first half of the reply's bytes."""
     LATE_REQUEST = "before the request, which arrives late"
     """The client is cut off; the server gets the request at `Fault.deliver`."""
+    REFUSED = "instead of the request"
+    """The server never sees it, and the client gets `Fault.reply`; nothing is cut."""
+    NO_REPLY = "after the request, and no reply comes"
+    """The server has answered; on this connection the client hears nothing any more."""
+
+
+_REPLY_POINTS = frozenset({Point.BEFORE_REPLY, Point.IN_REPLY, Point.NO_REPLY})
 
 
 @dataclass(eq=False)
 class Fault:
     """What is to happen to one request, once.
 
-    A reply is the server's next message after the request: exact for Redis,
-    where they alternate; with AMQP, cut at points of the request.
+    Requests and replies are counted, and the nth reply is the nth request's: so
+    it is with Redis, but where it publishes. With AMQP, cut at points of the request.
     """
 
     point: Point
@@ -101,8 +117,10 @@ class Fault:
     """How many requests that match go through before."""
     then: Callable[[], object] = lambda: None
     """Called before the client is cut off, at the points of the reply when it has come."""
+    reply: bytes = b""
+    """What a request that is refused gets, as the protocol writes it."""
     happened: threading.Event = field(default_factory=threading.Event)
-    """Set when the client has been cut off."""
+    """Set when it is done to the client."""
     _send_late: Callable[[], None] | None = None
     _late_reply: SimpleQueue[bytes] = field(default_factory=SimpleQueue)
 
@@ -211,7 +229,8 @@ class Proxy:
             try:
                 server = socket.create_connection(self._server, timeout=5)
             except OSError:
-                _reset(client)
+                _shut(client, is_reset=True)
+                client.close()
                 continue
             server.settimeout(None)
             link = _Link(self, client, server)
@@ -222,6 +241,7 @@ class Proxy:
                     self.accepted += 1
             if is_refused:
                 link.cut(is_reset=True)
+                link.close()
             else:
                 link.start()
 
@@ -250,13 +270,22 @@ class Proxy:
 
 
 class _Link:
-    """One client's connection and the server's beside it, a thread for each direction."""
+    """One client's connection and the server's beside it, a thread for each direction.
+
+    Its sockets are closed when both threads are done with them: a number that is
+    free again is the next socket's, and a thread that had still to read would
+    take what another link's client has sent.
+    """
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
         self._client = client
         self._server = server
-        self._awaits_reply: Fault | None = None
+        self._requests = 0
+        self._replies = 0
+        self._awaiting_reply: dict[int, Fault] = {}
+        self._is_mute = False
+        self._pumping = threading.Semaphore(1)
         for end in (client, server):
             end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -270,7 +299,12 @@ class _Link:
     def cut(self, *, is_reset: bool = False) -> None:
         self._proxy._forget(self)
         for end in (self._client, self._server):
-            _reset(end) if is_reset else _end(end)
+            _shut(end, is_reset=is_reset)
+
+    def close(self) -> None:
+        """Let go of the sockets, which nobody uses any more."""
+        self._client.close()
+        self._server.close()
 
     def _pump(
         self, source: socket.socket, target: socket.socket, forward: Callable[[bytes], bool]
@@ -289,40 +323,55 @@ class _Link:
                 target.sendall(received)
         if is_open:
             self.cut()
+        if not self._pumping.acquire(blocking=False):
+            self.close()
 
     def _request(self, request: bytes) -> bool:
+        number, self._requests = self._requests, self._requests + 1
         fault = self._proxy._fault_of(request)
         if fault is None:
             self._server.sendall(request)
             return True
-        if fault.point in (Point.BEFORE_REPLY, Point.IN_REPLY):
-            self._awaits_reply = fault
-            self._server.sendall(request)
-            return True
-        if fault.point is Point.IN_REQUEST:
-            self._server.sendall(request[: len(request) // 2])
         if fault.point is Point.LATE_REQUEST:
-            self._awaits_reply = fault
+            self._awaiting_reply[number] = fault
             self._proxy._is_late(self)
             fault._send_late = lambda: self._server.sendall(request)
             fault.then()
-            _end(self._client)
+            _shut(self._client)
             fault.happened.set()
             return False
+        if fault.point is Point.REFUSED or fault.point in _REPLY_POINTS:
+            self._awaiting_reply[number] = fault
+            self._server.sendall(_PING if fault.point is Point.REFUSED else request)
+            return True
+        if fault.point is Point.IN_REQUEST:
+            self._server.sendall(request[: len(request) // 2])
         fault.then()
         self._strike(fault)
         return False
 
     def _reply(self, reply: bytes) -> bool:
-        fault = self._awaits_reply
+        fault = None
+        if not reply.startswith(_PUSHED):
+            fault = self._awaiting_reply.pop(self._replies, None)
+            self._replies += 1
         if fault is None:
-            self._client.sendall(reply)
+            if not self._is_mute:
+                self._client.sendall(reply)
             return True
         if fault.point is Point.LATE_REQUEST:
             self.cut()
             fault._late_reply.put(reply)
             return False
         fault.then()
+        if fault.point is Point.NO_REPLY:
+            self._is_mute = True
+            fault.happened.set()
+            return True
+        if fault.point is Point.REFUSED:
+            self._client.sendall(fault.reply)
+            fault.happened.set()
+            return True
         if fault.point is Point.IN_REPLY:
             self._client.sendall(reply[: len(reply) // 2])
         self._strike(fault)
@@ -333,13 +382,8 @@ class _Link:
         fault.happened.set()
 
 
-def _end(end: socket.socket) -> None:
+def _shut(end: socket.socket, *, is_reset: bool = False) -> None:
     with contextlib.suppress(OSError):
+        if is_reset:
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         end.shutdown(socket.SHUT_RDWR)
-    end.close()
-
-
-def _reset(end: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    _end(end)

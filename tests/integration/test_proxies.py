@@ -89,6 +89,34 @@ def test_what_happens_in_between_happens_after_the_server_and_before_the_client(
     assert seen == [b"1"]
 
 
+def test_a_refused_request_is_not_done_and_its_reply_comes_in_its_place(
+    proxy: Proxy, client: redis.Redis, direct: redis.Redis, key: str
+) -> None:
+    refused = proxy.arm(Fault(Point.REFUSED, b"LPUSH", reply=b"-OOM no\r\n"))
+    with client.pipeline(transaction=False) as pipe:
+        pipe.set(key, "0123456789" * 20_000).get(key).lpush(f"{key}2", "x").strlen(key)
+        *before, error, after = pipe.execute(raise_on_error=False)
+    assert refused.happened.is_set()
+    assert isinstance(error, redis.ResponseError)
+    assert [before[0], len(before[1]), after] == [True, 200_000, 200_000]
+    assert not direct.exists(f"{key}2")
+    assert client.ping()
+    assert proxy.accepted == 1
+
+
+def test_a_request_without_a_reply_is_done_and_its_connection_stays_mute(
+    proxy: Proxy, direct: redis.Redis, key: str
+) -> None:
+    never = Retry(NoBackoff(), 0)
+    with redis.Redis.from_url(proxy.url, retry=never, socket_timeout=0.2) as client:
+        unheard = proxy.arm(Fault(Point.NO_REPLY, b"INCR"))
+        with pytest.raises(redis.TimeoutError):
+            client.incr(key)
+        assert unheard.happened.is_set()
+        assert direct.get(key) == b"1"
+        assert client.incr(key) == 2
+
+
 def test_a_cut_connection_is_made_anew_and_a_refused_one_is_not(
     proxy: Proxy, client: redis.Redis
 ) -> None:
@@ -144,6 +172,7 @@ def test_a_publish_to_rabbitmq_is_cut_off_before_its_body(rabbitmq_url: str) -> 
         b"$0\r\n\r\n",
         b"*-1\r\n",
         b"*2\r\n$4\r\nPI\r\n\r\n*1\r\n:5\r\n",
+        b"%1\r\n+a\r\n~2\r\n#t\r\n_\r\n",
     ],
 )
 def test_a_message_of_redis_ends_where_it_ends(whole: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -214,7 +215,9 @@ def test_threads_whose_wire_is_cut_at_random_are_stored_once(
     refused: list[str] = []
 
     def publish_some(name: str) -> None:
-        for number in range(250):
+        for number in itertools.count():
+            if number >= 250 and enough.is_set():
+                return
             task_id = f"{name}-{number}"
             try:
                 app.send_task("any", lru_key="acme", task_id=task_id, retry_policy=soon)
@@ -224,16 +227,18 @@ def test_threads_whose_wire_is_cut_at_random_are_stored_once(
 
     chance = random.Random(SEED)
     late: list[Fault] = []
-    struck = 0
+    struck, enough = 0, threading.Event()
     threads = [threading.Thread(target=publish_some, args=(f"t{n}",)) for n in range(4)]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        fault = Fault(chance.choice(list(Point)), b"EVALSHA", skipping=chance.randint(0, 3))
+        fault = Fault(chance.choice(list(CUTS)), b"EVALSHA", skipping=chance.randint(0, 3))
         proxy.arm(fault)
         while not fault.happened.wait(0.01) and any(thread.is_alive() for thread in threads):
             pass
         struck += fault.happened.is_set()
+        if struck > 5:
+            enough.set()
         if fault.point is Point.LATE_REQUEST and fault.happened.is_set():
             late.append(fault)
         if chance.random() < 0.2:
@@ -245,10 +250,8 @@ def test_threads_whose_wire_is_cut_at_random_are_stored_once(
         fault.deliver()
     worker.run_all()
     assert set(worker.ran.values()) == {1}, SEED
-    assert len(told) + len(refused) == 1_000
     assert set(told) <= set(worker.ran) <= {*told, *refused}, SEED
-    assert len(told) > 500, "most calls get through after their retries"
-    assert struck > 5, "there were faults to get through"
+    assert len(told) > len(refused), "most calls get through after their retries"
 
 
 @pytest.fixture
