@@ -1,6 +1,7 @@
 """Tasks that say of themselves when they start and end, whatever becomes of their worker."""
 
 import os
+import signal
 import time
 import uuid
 from contextlib import contextmanager
@@ -45,3 +46,13 @@ def late(self, seconds=0.0):
 def again_if_lost(self, seconds=0.0):
     with run(self):
         time.sleep(seconds)
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
+def kill(self, whom):
+    """Kill this process, or the worker it belongs to, unless the test forbids it."""
+    if records.exists(f"{settings['name']}:harmless"):
+        return "harmless"
+    os.kill({"process": os.getpid(), "worker": os.getppid()}[whom], signal.SIGKILL)
+    # What killed its worker goes on, and must not count as a success before that is known.
+    time.sleep(60)

@@ -134,6 +134,30 @@ def test_an_entry_that_kills_its_workers_is_dead_in_the_end(
     assert letter.died_at_us == LATER + LEASE_US
 
 
+@pytest.mark.parametrize("said", [(), (OutcomeKind.STARTED,)])
+def test_what_a_dead_worker_held_is_suspect_whether_it_said_that_it_started_or_not(
+    engine: Engine, said: tuple[OutcomeKind, ...]
+) -> None:
+    store(engine, entries("a", 2))
+    first = lease_one(engine)
+    assert not first.is_suspect
+    settle(engine, first, *said)
+    reap_after_lease_time(engine)
+    again, other = lease(engine, 2, "w2", now_us=LATER).leases
+    assert (again.is_suspect, other.is_suspect) == (True, False)
+    settle(engine, again, OutcomeKind.RELEASED, worker="w2", now_us=LATER)
+    assert lease_one(engine, "w2", now_us=LATER).is_suspect
+
+
+def test_what_a_living_worker_puts_off_is_suspect_no_more(engine: Engine) -> None:
+    store(engine, entries("a", 1))
+    lease_one(engine)
+    reap_after_lease_time(engine)
+    again = lease_one(engine, "w2", now_us=LATER)
+    settle(engine, again, OutcomeKind.RELEASED, worker="w2", now_us=LATER, due_in_us=1)
+    assert not lease_one(engine, "w2", now_us=LATER + 1).is_suspect
+
+
 def test_deliveries_by_reaping_and_by_requeueing_count_together(
     open_engine: Callable[..., Engine],
 ) -> None:

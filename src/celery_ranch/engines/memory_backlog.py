@@ -25,6 +25,8 @@ class StoredEntry:
     is_fresh: bool = True
     """It never waited as due: it takes a new sequence number when it does."""
     deliveries: int = 0
+    is_suspect: bool = False
+    """A dead worker held it, and it was neither delayed nor dead since."""
 
     def is_expired(self, now_us: int) -> bool:
         """Return whether its time to run is over."""
@@ -66,6 +68,7 @@ class Backlog:
             self._add_ready(entry)
             return True
         entry.due_at_us = due_at_us
+        entry.is_suspect = False
         self._of(entry.key).delayed[entry.sequence] = entry
         heappush(self._timers, (due_at_us, entry.sequence, entry.key))
         self.delayed += 1

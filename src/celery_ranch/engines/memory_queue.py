@@ -134,6 +134,7 @@ class MemoryQueue:
             deliveries=entry.deliveries,
             message=entry.message,
             is_expired=is_expired,
+            is_suspect=entry.is_suspect,
         )
 
     def end_lease_call(self) -> None:
@@ -256,6 +257,7 @@ class MemoryQueue:
         """Put the entry of a dead worker's lease back, unless it is done with."""
         if held.state is LeaseState.ACKNOWLEDGED:
             return TakenBack.FREED
+        held.entry.is_suspect = True
         if held.state is LeaseState.LEASED:
             self._put(held.entry, None, now_us)
             return TakenBack.RELEASED
@@ -272,6 +274,7 @@ class MemoryQueue:
         if entry is None:
             return False
         entry.deliveries = 0
+        entry.is_suspect = False
         entry.is_fresh = True
         self._put(entry, None, now_us)
         return True

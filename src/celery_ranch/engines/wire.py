@@ -32,6 +32,9 @@ T = TypeVar("T")
 #: Times beyond this (about 142 years from 1970, or from now) are taken as this.
 _LATEST_US = 2**52
 
+#: Where an entry stands that a dead worker held (places.lua).
+_SUSPECT = b"+"
+
 
 class ScriptMissing(RanchError):
     """The server does not know the script (it restarted); load it and repeat."""
@@ -127,7 +130,7 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
     leases = []
     for at in range(3, len(reply), 4):
         place, entry_id, number, value = reply[at : at + 4]
-        deliveries, key, message = split_entry(value)
+        deliveries, standing, key, message = split_entry(value)
         leases.append(
             Lease(
                 entry_id=str(entry_id, "utf-8"),
@@ -137,16 +140,17 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
                 deliveries=deliveries,
                 message=message,
                 is_expired=number < 0,
+                is_suspect=standing == _SUSPECT,
             )
         )
     return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
 
 
-def split_entry(value: bytes) -> tuple[int, KeyPath, bytes]:
-    """Return deliveries, key and message of an entry's value."""
-    deliveries, _, _, size, rest = value.split(b" ", 4)
+def split_entry(value: bytes) -> tuple[int, bytes, KeyPath, bytes]:
+    """Return deliveries, place, key and message of an entry's value."""
+    deliveries, _, place, size, rest = value.split(b" ", 4)
     end = int(size)
-    return int(deliveries), (str(rest[:end], "utf-8"),), rest[end:]
+    return int(deliveries), place, (str(rest[:end], "utf-8"),), rest[end:]
 
 
 def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
@@ -167,14 +171,14 @@ def read_reaped(reply: Any) -> Reaped:
 
 
 def read_cancelled(reply: Any) -> bytes | None:
-    return split_entry(reply[1])[2] if reply[0] == b"cancelled" else None
+    return split_entry(reply[1])[3] if reply[0] == b"cancelled" else None
 
 
 def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     letters = []
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
-        deliveries, key, message = split_entry(value)
+        deliveries, _, key, message = split_entry(value)
         died_at_us, reason = why.split(b" ", 1)
         letters.append(
             DeadLetter(
@@ -222,7 +226,7 @@ def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
     pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
-    return tuple((str(entry_id, "utf-8"), split_entry(value)[2]) for entry_id, value in pairs)
+    return tuple((str(entry_id, "utf-8"), split_entry(value)[3]) for entry_id, value in pairs)
 
 
 def _texts(items: Sequence[bytes]) -> tuple[str, ...]:

@@ -115,7 +115,8 @@ class Engine(Protocol):
 
         An acknowledged entry only frees its slot. One never started is
         released. Any other goes back to the place of its number at once with
-        delivery count + 1, beyond `max_deliveries` to the dead letters. When
+        delivery count + 1, beyond `max_deliveries` to the dead letters. What
+        goes back is suspect until it is delayed or dead: its leases say so. When
         reaping itself paused for more than a third of `lease_us` (or never
         ran), nothing is reaped for one `lease_us`: the store was away, and
         live workers beat first.

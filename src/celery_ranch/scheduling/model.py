@@ -203,6 +203,8 @@ class Lease:
     message: bytes
     is_expired: bool = False
     """It must not run: it is handed over to be announced as expired."""
+    is_suspect: bool = False
+    """A dead worker held it, and may have died of it: say that it started before it can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Feeder:
         book: Where leases and outcomes are kept.
         capacity: How much to lease.
         before_run: Called when a pool has taken a request.
+        say_now: Tells the store at once what is to be said of leases.
         accept_pickle: Whether entries may be pickled in the store.
     """
 
@@ -55,12 +56,14 @@ class Feeder:
         capacity: Capacity,
         *,
         before_run: Callable[[], None],
+        say_now: Callable[[], None],
         accept_pickle: bool,
     ) -> None:
         self._consumer = consumer
         self._book = book
         self._capacity = capacity
         self._before_run = before_run
+        self._say_now = say_now
         self.stale_seconds = capacity.lookahead_seconds * _STALE_LOOKAHEADS
         self._accept_pickle = accept_pickle
         self._accept = prepare_accept_content(consumer.app.conf.accept_content)
@@ -167,6 +170,12 @@ class Feeder:
             self._execute(request)
             return
         self._book.unpark(message.holding)
+        if message.holding.lease.is_suspect:
+            # It can kill this worker within less time than it takes to say
+            # that it started, so that is said first. If the store is away
+            # just now, this time will not count.
+            self._book.expect_start(message.holding)
+            self._say_now()
         request.request_dict.update(message.moments)
         watch(
             request,

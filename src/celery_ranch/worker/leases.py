@@ -153,6 +153,14 @@ class LeaseBook:
                 holding.is_parked = False
                 self._slots_taken += holding.takes_a_slot
 
+    def expect_start(self, holding: Holding) -> None:
+        """Say that it started before it does, because it may kill this worker by that."""
+        with self._lock:
+            if holding.is_started or holding.is_over:
+                return
+            self._say(holding, _STARTED)
+        self._on_outcome()
+
     def acknowledge(self, holding: Holding) -> None:
         """The message is done with."""
         with self._lock:

@@ -99,7 +99,17 @@ class LoopDriver:
         estimate = self._capacity.run_seconds
         if estimate is not None and estimate < self._capacity.lookahead_seconds:
             return
-        self._settle_now()
+        self.say_now()
+
+    def say_now(self) -> None:
+        """Tell the store at once what is to be said of leases, if it can be reached."""
+        outcomes = self._book.drain()
+        if not outcomes:
+            return
+        if self._link.settle_now(outcomes):
+            self._book.confirm(outcomes)
+        else:
+            self._book.restore(outcomes)
 
     def tick(self) -> None:
         """Do what there is to do now; without news that is nothing."""
@@ -132,7 +142,7 @@ class LoopDriver:
         for timer in (self._stale_timer, self._hold_timer):
             if timer is not None:
                 timer.cancel()
-        self._settle_now()
+        self.say_now()
         self._link.close()
         self._signal.close()
 
@@ -181,15 +191,6 @@ class LoopDriver:
         if self._owed_wakes and self._link.is_idle:
             self._link.wake(tuple(self._owed_wakes))
             self._owed_wakes.clear()
-
-    def _settle_now(self) -> None:
-        outcomes = self._book.drain()
-        if not outcomes:
-            return
-        if self._link.settle_now(outcomes):
-            self._book.confirm(outcomes)
-        else:
-            self._book.restore(outcomes)
 
     def _watch_stock(self) -> None:
         # A loop with nothing to do sleeps longer than stock may wait.

@@ -58,6 +58,7 @@ class FairStep(bootsteps.StartStopStep):
             self._book,
             self._capacity,
             before_run=self._before_run,
+            say_now=self._say_now,
             accept_pickle=settings.redis_serializer is SerializerType.PICKLE,
         )
         show_stock(c, self._feeder)
@@ -182,6 +183,10 @@ class FairStep(bootsteps.StartStopStep):
     def _before_run(self) -> None:
         if self._driver is not None and self._capacity.runs_inline:
             self._driver.before_run()
+
+    def _say_now(self) -> None:
+        if self._driver is not None:
+            self._driver.say_now()
 
     def _warn(self, c: Any) -> None:
         engine = self._ranch.engine

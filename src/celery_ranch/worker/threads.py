@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -73,6 +74,12 @@ class ThreadDriver:
 
     def before_run(self) -> None:
         """Do nothing: the settling thread runs beside any task."""
+
+    def say_now(self) -> None:
+        """Tell the store at once what is to be said of leases, if it can be reached."""
+        # The settling thread tries again, and tells of the outage.
+        with suppress(StoreError):
+            self._send_outcomes()
 
     def stop_leasing(self) -> None:
         """Take nothing new; outcomes are still sent."""

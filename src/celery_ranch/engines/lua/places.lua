@@ -4,6 +4,8 @@
 -- KEYS   none
 -- ARGV   none
 -- GIVES  header_of(value)      deliveries, expiry ('-': none), place, key, message at
+--        SUSPECT               the place of what a dead worker held, until it is
+--                              delayed or dead; who leases it is told
 --        expiry_of(value)      the expiry alone; nil if the header cannot be read
 --        entry_of(...)         the value of an entry, from the same and the message
 --        add_ready(q, key, sequence, id)           it waits; the key enters if need be
@@ -12,8 +14,11 @@
 --        first_delayed(q, key)                     {member, due} or {}
 --        bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
 --        release(q, lease, due)                    to the place of its number
+--        release_suspect(q, lease)                 the same, from a dead worker
 --        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
 --                                                  more, or to the dead letters
+local SUSPECT = '+'
+
 local function header_of(value)
   if not value then return nil end
   local deliveries, expires, place, size, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+) ()')
@@ -97,11 +102,12 @@ local function put_back(q, lease, due)
 end
 
 -- An entry that cannot be read stays as it is: leasing it again buries it.
+-- One without a due time comes from a dead worker.
 local function rewrite(q, lease, more_deliveries, due)
   local value = redis.call('HGET', q.entries, lease.id)
   local deliveries, expires, _, key, message_at = header_of(value)
   if not deliveries then return end
-  local place = due and padded(lease.sequence) .. 'k' or '-'
+  local place = due and padded(lease.sequence) .. 'k' or SUSPECT
   redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
     expires, place, key, string.sub(value, message_at)))
 end
@@ -109,6 +115,11 @@ end
 local function release(q, lease, due)
   if due then rewrite(q, lease, 0, due) end
   put_back(q, lease, due)
+end
+
+local function release_suspect(q, lease)
+  rewrite(q, lease, 0, nil)
+  put_back(q, lease, nil)
 end
 
 local function requeue(q, lease, has_delay, now, most, limit)

@@ -29,7 +29,7 @@ local function take_back(q, lease)
   free(q, lease)
   if lease.state == 'acknowledged' then return 'freed' end
   if lease.state == 'leased' then
-    release(q, lease, nil)
+    release_suspect(q, lease)
     return 'released'
   end
   return requeue(q, lease, false, now, deliveries, dead_limit)
