@@ -91,12 +91,14 @@ def test_a_job_that_was_written_to_a_process_is_heard_of_after_the_pool_forgot_i
     assert Request._apply_result is None
     request = SimpleNamespace(_apply_result=ref(result))
     assert not keep_in_pipe(request, pool)
+    assert not result._accepted
     run_until(hub, lambda: result._write_to is not None)
 
     pool.flush()  # as Celery does when the broker's connection breaks
     assert result._job not in pool._pool._cache
     assert keep_in_pipe(request, pool)
     run_until(hub, lambda: heard == ["start", 4])
+    assert result._accepted
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

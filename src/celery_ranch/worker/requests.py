@@ -10,7 +10,7 @@ from celery.worker.request import Request
 
 from celery_ranch.worker.leases import Holding, LeaseBook
 
-__all__ = ["keep_in_pipe", "watch"]
+__all__ = ["job_of", "keep_in_pipe", "watch"]
 
 
 def watch(
@@ -94,24 +94,37 @@ def watch(
     request.on_failure, request.on_timeout = on_failure, on_timeout
 
 
-def keep_in_pipe(request: Request, pool: Any) -> bool:
-    """Return whether a process of the pool will run this request in any case.
+def job_of(request: Request) -> Any:
+    """Return what the pool knows a request by; None before it has it or after it forgot it.
 
-    That is so once its job was written to the process's pipe. When the
-    broker's connection breaks, Celery lets the pool forget such jobs, so
-    nobody would hear of their start and end; here the pool is made to
-    remember it.
-
-    `_write_to` and its `_is_alive`, `_job`, `_cache` and the pool's `_pool` are private to
-    billiard and Celery (checked on Celery 5.4 to 5.7);
-    `tests/integration/test_private_points.py` fails when they move.
+    Celery refers to it weakly (`_apply_result`, Celery 5.4 to 5.7): who is to
+    find it after the pool forgot it keeps what this returns.
     """
     reference = request._apply_result
-    job = reference() if reference is not None else None
+    return reference() if reference is not None else None
+
+
+def keep_in_pipe(request: Request, pool: Any) -> bool:
+    """Return whether a process of the pool runs this request, or will in any case.
+
+    That is so once its job was written to the process's pipe. When the
+    broker's connection breaks, Celery lets the pool forget such jobs, before
+    5.6 also those that run, so nobody would hear of their start and end; here
+    the pool is made to remember it.
+
+    `_write_to` and its `_is_alive`, `_accepted`, `_job`, `_cache` and the pool's `_pool` are
+    private to billiard and Celery (checked on Celery 5.4 to 5.7);
+    `tests/integration/test_private_points.py` fails when they move.
+    """
+    job = job_of(request)
     if job is None:
         return False
+    remembered = pool._pool._cache
+    if job._accepted and remembered.get(job._job) is job:
+        # The pool will tell, also if the process is gone.
+        return True
     process = getattr(job, "_write_to", None)
     if process is None or not process._is_alive():
         return False
-    pool._pool._cache[job._job] = job
+    remembered[job._job] = job
     return True

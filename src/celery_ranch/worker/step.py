@@ -19,7 +19,7 @@ from celery_ranch.worker.inspecting import show_stock
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.loop import LoopDriver
 from celery_ranch.worker.outage import Outage
-from celery_ranch.worker.requests import keep_in_pipe
+from celery_ranch.worker.requests import job_of, keep_in_pipe
 from celery_ranch.worker.threads import ThreadDriver
 
 __all__ = ["FairStep"]
@@ -52,6 +52,9 @@ class FairStep(bootsteps.StartStopStep):
         self._wait_seconds = min(settings.lease_seconds / 2, _LONGEST_WAIT_SECONDS)
         self._outage = Outage()
         self._book = LeaseBook(self._on_outcome)
+        self._jobs: tuple[Any, ...] = ()
+        # What Celery calls when the broker's connection broke, to drop what it held.
+        self._forget, c.on_close = c.on_close, self._on_connection_lost
         self._capacity = Capacity(c, settings.lookahead_seconds)
         self._feeder = Feeder(
             c,
@@ -76,8 +79,13 @@ class FairStep(bootsteps.StartStopStep):
                 self._outage,
             )
         for holding in self._book.holdings():
-            if self._is_cut_off(holding, c):
+            if not self._is_cut_off(holding, c):
+                continue
+            if holding.is_started:
+                self._book.requeue(holding)
+            else:
                 self._book.release(holding)
+        self._jobs = ()
         self._feeder.connect()
         if c.hub is None:
             self._replace(
@@ -155,17 +163,24 @@ class FairStep(bootsteps.StartStopStep):
 
         return fair_queues
 
+    def _on_connection_lost(self) -> None:
+        """Keep the pool's jobs for the next `start`, and let Celery forget them."""
+        requests = [holding.request for holding in self._book.holdings()]
+        self._jobs = tuple(job_of(request) for request in requests if request is not None)
+        self._forget()
+
     def _is_cut_off(self, holding: Holding, c: Any) -> bool:
-        """Whether Celery has forgotten a request that no process will run.
+        """Whether Celery has forgotten a request that no process runs or will run.
 
         When the broker's connection breaks, Celery drops what waits for the
         pool's semaphore, and on an event loop the pool of processes drops
-        what no process has taken. Every other pool keeps what it was given.
+        what no process has taken, before Celery 5.6 also what runs. Every
+        other pool keeps what it was given.
         """
         if holding.is_parked:
             # Celery empties its buckets as well.
             return True
-        if holding.is_started or holding.is_finished or holding.request is None:
+        if holding.is_finished or holding.request is None:
             return False
         if c.hub is None or not c.pool.uses_semaphore:
             return False
