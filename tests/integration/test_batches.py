@@ -21,19 +21,31 @@ from celery_ranch.publishing.batches import BatchProducer
 from tests.proxies import Fault, Point, Proxy
 from tests.waiting import Waiting, published, run
 
-
-def make_app(redis_url: str, redis_prefix: str, **settings: Any) -> Celery:
-    app = Celery("batches", broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.conf.task_default_queue = f"default-{secrets.token_hex(4)}"
-    app.conf.update(settings)
-    app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix}
-    configure(app)
-    return app
+MakeApp = Callable[..., Celery]
 
 
 @pytest.fixture
-def app(redis_url: str, redis_prefix: str) -> Celery:
-    return make_app(redis_url, redis_prefix)
+def make_app(redis_prefix: str) -> Iterator[MakeApp]:
+    """Makes applications with settings, and closes their stores."""
+    made = []
+
+    def make(store_url: str, prefix: str = "", **settings: Any) -> Celery:
+        app = Celery("batches", broker="memory://", backend="cache+memory://", set_as_current=False)
+        app.conf.task_default_queue = f"default-{secrets.token_hex(4)}"
+        app.conf.update(settings)
+        app.conf.celery_ranch = {"url": store_url, "redis_prefix": f"{redis_prefix}{prefix}"}
+        configure(app)
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        Ranch(app).engine.close()
+
+
+@pytest.fixture
+def app(redis_url: str, make_app: MakeApp) -> Celery:
+    return make_app(redis_url)
 
 
 def add_of(app: Celery) -> Any:
@@ -291,11 +303,9 @@ def comparable(facts: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("protocol", [1, 2])
 @pytest.mark.parametrize("send_events", [False, True])
 def test_signals_and_events_are_those_of_single_calls(
-    redis_url: str, redis_prefix: str, protocol: int, send_events: bool
+    redis_url: str, make_app: MakeApp, protocol: int, send_events: bool
 ) -> None:
-    app = make_app(
-        redis_url, redis_prefix, task_protocol=protocol, task_send_sent_event=send_events
-    )
+    app = make_app(redis_url, task_protocol=protocol, task_send_sent_event=send_events)
     add = add_of(app)
     options = {"retry_policy": {"max_retries": 7}, "priority": 3, "headers": {"trace": "t-1"}}
     elements = [1, 2, 3]
@@ -432,9 +442,9 @@ def test_every_step_of_every_member_s_canvas_is_stored(
 
 
 def test_members_of_another_application_are_stored_in_its_store(
-    app: Celery, add: Any, waiting: Waiting, redis_url: str, redis_prefix: str
+    app: Celery, add: Any, waiting: Waiting, redis_url: str, make_app: MakeApp
 ) -> None:
-    other = make_app(redis_url, f"{redis_prefix}other:")
+    other = make_app(redis_url, "other:")
     group([add.s(1), add_of(other).s(2)], app=app).apply_async(lru_key="acme")
     assert (waiting.keys(), Waiting(other).keys()) == ({"acme": 1}, {"acme": 1})
 
@@ -483,10 +493,10 @@ def test_threads_have_batches_of_their_own(app: Celery, add: Any, waiting: Waiti
 
 @every_batch
 def test_a_store_that_is_away_is_an_error_of_the_broker_s_kind(
-    redis_url: str, redis_prefix: str, send: Callable[[Celery, Any, int], Any]
+    redis_url: str, make_app: MakeApp, send: Callable[[Celery, Any, int], Any]
 ) -> None:
     with Proxy(redis_url) as proxy:
-        app = make_app(proxy.url, redis_prefix, task_publish_retry=False)
+        app = make_app(proxy.url, task_publish_retry=False)
         add = add_of(app)
         proxy.arm(Fault(Point.BEFORE_REQUEST, matching=b"EVALSHA"))
         with pytest.raises(OperationalError):
@@ -500,10 +510,10 @@ def test_a_store_that_is_away_is_an_error_of_the_broker_s_kind(
 @pytest.mark.parametrize("point", [Point.BEFORE_REQUEST, Point.IN_REQUEST, Point.BEFORE_REPLY])
 @every_batch
 def test_a_batch_is_stored_once_whatever_its_first_try_came_to(
-    redis_url: str, redis_prefix: str, send: Callable[[Celery, Any, int], Any], point: Point
+    redis_url: str, make_app: MakeApp, send: Callable[[Celery, Any, int], Any], point: Point
 ) -> None:
     with Proxy(redis_url) as proxy:
-        app = make_app(proxy.url, redis_prefix)
+        app = make_app(proxy.url)
         add = add_of(app)
         fault = proxy.arm(Fault(point, matching=b"EVALSHA"))
         send(app, add, 3)
@@ -512,10 +522,10 @@ def test_a_batch_is_stored_once_whatever_its_first_try_came_to(
 
 
 def test_messages_of_other_retries_are_asked_for_by_calls_of_their_own(
-    redis_url: str, redis_prefix: str
+    redis_url: str, make_app: MakeApp
 ) -> None:
     with Proxy(redis_url) as proxy:
-        app = make_app(proxy.url, redis_prefix)
+        app = make_app(proxy.url)
         add = add_of(app)
         patient, hasty = add.s(1).set(lru_key="patient"), add.s(2).set(lru_key="hasty", retry=False)
         proxy.arm(Fault(Point.BEFORE_REQUEST, matching=b"patient"))
@@ -530,10 +540,10 @@ def test_messages_of_other_retries_are_asked_for_by_calls_of_their_own(
 )
 @pytest.mark.parametrize("failures", [2, 4])
 def test_a_callback_that_is_a_group_is_asked_for_again_but_not_for_ever(
-    redis_url: str, redis_prefix: str, failures: int, caplog: pytest.LogCaptureFixture
+    redis_url: str, make_app: MakeApp, failures: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Proxy(redis_url) as proxy:
-        app = make_app(proxy.url, redis_prefix)
+        app = make_app(proxy.url)
         add = add_of(app)
         add.lru_delay("warm-up")
         Waiting(app).next()

@@ -15,7 +15,7 @@ from celery.worker.request import Request
 from kombu.asynchronous import Hub, set_event_loop
 from kombu.utils.limits import TokenBucket
 
-from celery_ranch import configure
+from celery_ranch import Ranch, configure
 from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.engines.sentinel import MasterConnection
 from celery_ranch.publishing.batches import BatchProducer
@@ -146,7 +146,9 @@ def test_a_group_takes_one_producer_for_all_of_its_members(redis_url, redis_pref
     group([noted.s(1), noted.s(2)], app=app).apply_async(lru_key="acme")
     assert isinstance(producers[0], BatchProducer)
     assert producers[0] is producers[1]
-    assert not isinstance(app.amqp.producer_pool.acquire(), BatchProducer)
+    with app.amqp.producer_pool.acquire() as producer:
+        assert not isinstance(producer, BatchProducer)
+    Ranch(app).engine.close()
 
 
 def test_a_bucket_of_celery_holds_requests_with_their_tokens():

@@ -7,7 +7,7 @@ import pickle
 import secrets
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -33,13 +33,14 @@ def settings() -> dict[str, Any]:
 
 
 @pytest.fixture
-def app(redis_url: str, redis_prefix: str, settings: dict[str, Any]) -> Celery:
+def app(redis_url: str, redis_prefix: str, settings: dict[str, Any]) -> Iterator[Celery]:
     """An application with a queue of its own, to see what goes to the broker."""
     app = Celery("publishing", broker="memory://", backend="cache+memory://", set_as_current=False)
     app.conf.task_default_queue = f"default-{secrets.token_hex(4)}"
     app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix, **settings}
     configure(app)
-    return app
+    yield app
+    Ranch(app).engine.close()
 
 
 @pytest.fixture
