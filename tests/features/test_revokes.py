@@ -3,7 +3,6 @@
 import contextlib
 import threading
 
-import celery
 import pytest
 from celery.exceptions import TaskRevokedError
 from celery.result import ResultSet
@@ -92,7 +91,6 @@ def test_several_waiting_tasks_are_revoked_at_once_and_others_go_on(app, key):
     assert other.get(timeout=30) == 3
 
 
-@pytest.mark.skipif(celery.VERSION < (5, 5), reason="5.4 forgets the stamps of a revoke")
 @KEYS
 def test_waiting_tasks_are_revoked_by_a_header_they_are_stamped_with(app, key):
     stamp = f"{key}-{app.name}"
