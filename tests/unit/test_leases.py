@@ -12,6 +12,10 @@ def make_lease(number=1, *, is_expired=False):
     return Lease(f"entry-{number}", ("acme",), "celery", number, 0, b"", is_expired)
 
 
+def make_lease_of(entry_id, number):
+    return Lease(entry_id, ("acme",), "celery", number, 0, b"", False)
+
+
 @pytest.fixture
 def told():
     return []
@@ -169,3 +173,12 @@ def test_an_outcome_reported_within_a_report_is_not_a_deadlock():
     book.finish(outer)
 
     assert book.slots_taken == 0
+
+
+def test_a_lease_with_a_number_that_a_failover_gave_out_again_is_held_beside_the_old_one(book):
+    (old,) = book.take([make_lease_of("old", 7)])
+    book.start(old, 1.0, acknowledged=True)
+    book.take([make_lease_of("new", 7)])
+    book.finish(old)
+
+    assert [holding.lease.entry_id for holding in book.holdings()] == ["new"]

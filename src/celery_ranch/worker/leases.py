@@ -66,6 +66,10 @@ class Holding:
         return Outcome(kind, lease.queue, lease.entry_id, lease.number, self.reason, self.due_in_us)
 
 
+def _identity(lease: Lease | Outcome) -> tuple[str, str, int]:
+    return lease.queue, lease.entry_id, lease.number
+
+
 class LeaseBook:
     """All leases of one worker, and the outcomes that wait to be sent.
 
@@ -80,7 +84,8 @@ class LeaseBook:
         # lose one that waits for it in another thread. Reentrant, because a
         # cold shutdown drains the pool within a signal's handler (Celery 5.5).
         self._lock = native("_thread", "RLock")()
-        self._holdings: dict[tuple[str, int], Holding] = {}
+        # By entry id too: a store that a failover set back gives numbers out again.
+        self._holdings: dict[tuple[str, str, int], Holding] = {}
         self._pending: dict[Holding, OutcomeKind] = {}
         self._unsaid: list[Outcome] = []
         self._unconfirmed: set[Outcome] = set()
@@ -110,14 +115,14 @@ class LeaseBook:
         with self._lock:
             every: list[Lease | Outcome] = [*self._unsaid, *self._unconfirmed]
             every += [h.lease for h in (*self._holdings.values(), *self._pending)]
-        return frozenset((each.queue, each.entry_id, each.number) for each in every)
+        return frozenset(_identity(each) for each in every)
 
     def take(self, leases: Iterable[Lease]) -> list[Holding]:
         """Enter new leases."""
         taken = [Holding(lease) for lease in leases]
         with self._lock:
             for holding in taken:
-                self._holdings[holding.lease.queue, holding.lease.number] = holding
+                self._holdings[_identity(holding.lease)] = holding
                 self._slots_taken += holding.takes_a_slot
         return taken
 
@@ -239,4 +244,4 @@ class LeaseBook:
             kind = _MERGED.get((earlier, kind), kind)
         self._pending[holding] = kind
         if holding.is_over:
-            self._holdings.pop((holding.lease.queue, holding.lease.number), None)
+            self._holdings.pop(_identity(holding.lease), None)
