@@ -106,7 +106,7 @@ def outcome_arguments(place: int, outcome: Outcome) -> tuple[Argument, ...]:
     return (
         place,
         outcome.kind.value,
-        outcome.entry_id,
+        id_bytes(outcome.entry_id),
         outcome.number,
         min(outcome.due_in_us, _LATEST_US),
         outcome.reason,
@@ -133,7 +133,7 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
         deliveries, standing, key, message = split_entry(value)
         leases.append(
             Lease(
-                entry_id=str(entry_id, "utf-8"),
+                entry_id=_id(entry_id),
                 key=key,
                 queue=queues[place - 1],
                 number=abs(number),
@@ -146,11 +146,32 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
     return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
 
 
-def split_entry(value: bytes) -> tuple[int, bytes, KeyPath, bytes]:
-    """Return deliveries, place, key and message of an entry's value."""
-    deliveries, _, place, size, rest = value.split(b" ", 4)
-    end = int(size)
-    return int(deliveries), place, (str(rest[:end], "utf-8"),), rest[end:]
+def split_entry(value: bytes | None) -> tuple[int, bytes, KeyPath, bytes]:
+    """Return deliveries, place, key and message of an entry's value.
+
+    One that cannot be read is taken for a message that nobody can read
+    either, of a key that is empty: so it is seen, and stands in nobody's way.
+    """
+    try:
+        deliveries, _, place, size, rest = (value or b"").split(b" ", 4)
+        end = int(size)
+        return int(deliveries), place, (str(rest[:end], "utf-8"),), rest[end:]
+    except ValueError:
+        return 0, b"-", ("",), b""
+
+
+def id_bytes(entry_id: str) -> bytes:
+    """Return an entry's id as the store has it, also one that is no text there."""
+    return entry_id.encode("utf-8", "surrogateescape")
+
+
+def _id(written: bytes) -> str:
+    return str(written, "utf-8", "surrogateescape")
+
+
+def _shown(written: bytes) -> str:
+    """Return what was stored for people to read, whatever it has become."""
+    return str(written, "utf-8", "backslashreplace")
 
 
 def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
@@ -160,7 +181,7 @@ def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
 def read_held(reply: Any) -> frozenset[tuple[str, str, int]]:
     rows = (reply[at : at + 3] for at in range(1, len(reply), 3))
     return frozenset(
-        (str(queue, "utf-8"), str(entry_id, "utf-8"), int(number))
+        (str(queue, "utf-8"), _id(entry_id), int(number))
         for queue, entry_id, number in rows
     )
 
@@ -179,16 +200,16 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
         deliveries, _, key, message = split_entry(value)
-        died_at_us, reason = why.split(b" ", 1)
+        died_at_us, _, reason = (why or b"").partition(b" ")
         letters.append(
             DeadLetter(
-                entry_id=str(entry_id, "utf-8"),
+                entry_id=_id(entry_id),
                 key=key,
                 queue=queue,
                 message=message,
                 deliveries=deliveries,
-                reason=str(reason, "utf-8"),
-                died_at_us=int(died_at_us),
+                reason=_shown(reason),
+                died_at_us=int(died_at_us) if died_at_us.isdigit() else 0,
             )
         )
     return tuple(letters)
@@ -213,7 +234,7 @@ def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
         key, waiting, delayed, share, is_paused, leased_at = reply[at : at + 6]
         keys.append(
             KeySnapshot(
-                key=(str(key, "utf-8"),),
+                key=(_shown(key),),
                 waiting=waiting,
                 delayed=delayed,
                 share=float(share),
@@ -226,7 +247,7 @@ def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
     pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
-    return tuple((str(entry_id, "utf-8"), split_entry(value)[3]) for entry_id, value in pairs)
+    return tuple((_id(entry_id), split_entry(value)[3]) for entry_id, value in pairs)
 
 
 def _texts(items: Sequence[bytes]) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class Line:
                 result = call.request.parse(reply)
             except ScriptMissing:
                 again.append(call)
-            except StoreError as error:
+            except Exception as error:  # a reply that means nothing, too
                 self._on_broken(error)
                 return
             else:

@@ -10,16 +10,22 @@ local function activate(q, now, budget)
   local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
   while first[1] and tonumber(first[2]) <= now and budget > 0 do
     local key = string.sub(first[1], 17)
-    local popped = redis.call('ZPOPMIN', delayed_of(q, key))
-    set_timer(q, key, popped)
-    local member = popped[1]
-    local sequence = tonumber(string.sub(member, 1, 16))
-    if string.sub(member, 17, 17) == 'n' then
-      q.sequence = q.sequence + 1
-      sequence = q.sequence
+    local head = first_delayed(q, key)
+    if not head[1] or tonumber(head[2]) > now then
+      -- A damaged timer: it would come first for ever.
+      redis.call('ZREM', q.timers, first[1])
+      set_timer(q, key, {})
+    else
+      redis.call('ZREM', delayed_of(q, key), head[1])
+      set_timer(q, key, head)
+      local sequence = tonumber(string.sub(head[1], 1, 16))
+      if not sequence or string.sub(head[1], 17, 17) == 'n' then
+        q.sequence = q.sequence + 1
+        sequence = q.sequence
+      end
+      q.delayed = q.delayed - 1
+      add_ready(q, key, sequence, string.sub(head[1], 18))
     end
-    q.delayed = q.delayed - 1
-    add_ready(q, key, sequence, string.sub(member, 18))
     budget = budget - 1
     first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
   end

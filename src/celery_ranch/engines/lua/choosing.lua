@@ -6,7 +6,8 @@
 -- GIVES  choose(queues)           queue, key and record whose turn it is, taken out of
 --                                 the index; nothing if no index has any
 --        take_first(q, key, now)  the key's first entry, out of the backlog: id,
---                                 sequence, value; leasable, expired or unreadable
+--                                 sequence, value; leasable, expired, unreadable, or
+--                                 none if the index was wrong about the key
 --        put_first(q, key, id, sequence)  back again
 --        charge_node(q, node, now)  what one entry costs its key
 --        shift(q)                 bring tags down before they leave the exact range
@@ -46,6 +47,7 @@ end
 
 local function take_first(q, key, now)
   local head = redis.call('ZPOPMIN', ready_of(q, key))
+  if not head[1] then return nil, nil, nil, 'none' end
   q.waiting = q.waiting - 1
   local value = redis.call('HGET', q.entries, head[1])
   local expires = expiry_of(value)

@@ -32,14 +32,17 @@ if published and tonumber(number) <= tonumber(redis.call('GET', published) or 0)
 end
 
 local opened, entries, taken = {}, {}, {}
-for at = first_entry, #ARGV, 6 do
-  local place = tonumber(ARGV[at])
-  local q = opened[place]
-  if not q then
-    q = open(KEYS[first_base + place - 1])
-    q.sequence_was = q.sequence
-    opened[place] = q
+for at = first_base, #KEYS do
+  local q = open(KEYS[at])
+  if q.is_broken then
+    return redis.error_reply('ERR the counters of the queue ' .. queue_of(queues, q.base)
+      .. ' cannot be read')
   end
+  q.sequence_was = q.sequence
+  opened[#opened + 1] = q
+end
+for at = first_entry, #ARGV, 6 do
+  local q = opened[tonumber(ARGV[at])]
   q.sequence = q.sequence + 1
   local id, due, expires = ARGV[at + 1], moment(ARGV[at + 3]), moment(ARGV[at + 4])
   local is_delayed = due and due > now
@@ -65,7 +68,7 @@ for _, entry in ipairs(entries) do
     add_ready(q, key, sequence, id)
   end
 end
-for _, q in pairs(opened) do
+for _, q in ipairs(opened) do
   if q.sequence_was == 0 then redis.call('ZADD', queues, 0, queue_of(queues, q.base)) end
   save(q)
   wake(q)

@@ -9,9 +9,12 @@ local reply = {'held'}
 for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   local held = redis.call('HGETALL', held_of(names_of(base_of(queues, name)), worker))
   for i = 1, #held, 2 do
-    reply[#reply + 1] = name
-    reply[#reply + 1] = lease_of(held[i], held[i + 1]).id
-    reply[#reply + 1] = held[i]
+    local lease = lease_of(held[i], held[i + 1])
+    if lease then
+      reply[#reply + 1] = name
+      reply[#reply + 1] = lease.id
+      reply[#reply + 1] = held[i]
+    end
   end
 end
 return reply

@@ -51,7 +51,9 @@ while leased < limit do
   local q, key, node = choose(open_queues)
   if not q then break end
   local id, sequence, value, state = take_first(q, key, now)
-  if state == 'leasable' then
+  if state == 'none' then
+    node.is_changed = node.is_new
+  elseif state == 'leasable' then
     leased, turns = leased + 1, turns + 1
     hand_over(q, key, id, value, sequence, false)
     q.turn = turns

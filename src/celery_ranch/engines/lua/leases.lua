@@ -3,7 +3,8 @@
 -- NEEDS  places
 -- KEYS   none
 -- ARGV   none
--- GIVES  lease_of(number, held)   the lease that a text in `held` tells of, or nil
+-- GIVES  lease_of(number, held)   the lease that a text in `held` tells of; nil if there
+--                                is none, or it cannot be read
 --        id_of_held(held)        its state and entry id alone: a third of the work
 --        held_text(state, sequence, id, key)  the text of one
 --        free(q, lease)           count its slot as free, if it was taken
@@ -12,8 +13,9 @@ local STATES = {'leased', 'started', 'acknowledged', 'finished'}
 local STATE_CODES = {leased = 1, started = 2, acknowledged = 3, finished = 4}
 
 local function lease_of(number, held)
-  if not held then return nil end
+  if not held or #held < 11 then return nil end
   local state, sequence, size, at = struct.unpack(HELD, held)
+  if not STATES[state] or at + size > #held + 1 then return nil end
   return {
     number = number, state = STATES[state], sequence = sequence,
     id = string.sub(held, at, at + size - 1), key = string.sub(held, at + size),

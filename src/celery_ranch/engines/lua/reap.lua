@@ -40,7 +40,15 @@ local function reap_worker(q, name)
   local held = held_of(q, name)
   local found = limit > 0 and redis.call('HSCAN', held, '0', 'COUNT', limit)[2] or {}
   local leases = {}
-  for i = 1, #found, 2 do leases[#leases + 1] = lease_of(found[i], found[i + 1]) end
+  for i = 1, #found, 2 do
+    local lease = tonumber(found[i]) and lease_of(found[i], found[i + 1])
+    if lease then
+      leases[#leases + 1] = lease
+    else
+      -- Nothing can be taken back by it; it would be looked at for ever.
+      redis.call('HDEL', held, found[i])
+    end
+  end
   table.sort(leases, function(a, b) return tonumber(a.number) < tonumber(b.number) end)
   for i = 1, math.min(limit, #leases) do
     local word = take_back(q, leases[i])

@@ -5,14 +5,15 @@
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        entry_id   str
 -- GIVES  retried          it waits, with a new number and no deliveries
---        elsewhere        it is no dead letter; nothing changed
+--        elsewhere        it is no dead letter, or one whose record cannot be read;
+--                         nothing changed
 make_room(base)
 local q = open(base)
-if redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end
-
-redis.call('HDEL', q.reasons, entry_id)
 local value = redis.call('HGET', q.entries, entry_id)
 local _, expires, _, key, message_at = header_of(value)
+if not key or redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end
+
+redis.call('HDEL', q.reasons, entry_id)
 redis.call('HSET', q.entries, entry_id,
   entry_of(0, expires, '-', key, string.sub(value, message_at)))
 q.sequence = q.sequence + 1

@@ -3,7 +3,9 @@
 -- NEEDS  names
 -- KEYS   none
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
--- GIVES  open(base)            the queue as it stands; write it back with save(q)
+-- GIVES  open(base)            the queue as it stands; write it back with save(q). If
+--                              its counters cannot be read, is_broken is set, they
+--                              are 0, and nothing of it is saved
 --        save(q)               write counters and records that changed
 --        node_of(q, key)       a key's record, a new one if there is none: S and the
 --                              epoch it was written in, last-served or arrival number
@@ -26,6 +28,8 @@ local NODE = '>ddddBBd'
 local function open(base)
   local q = names_of(base)
   q.was = redis.call('GET', q.tree) or string.rep('\0', 88)
+  q.is_broken = #q.was ~= 88
+  if q.is_broken then q.was = string.rep('\0', 88) end
   q.v, q.epoch, q.shifted, q.sequence, q.number, q.arrival,
     q.waiting, q.delayed, q.leased, q.turn, q.deaths = struct.unpack(TREE, q.was)
   q.loaded = {}
@@ -39,6 +43,7 @@ local function write(command, key, items)
 end
 
 local function save(q)
+  if q.is_broken then return end
   local tree = struct.pack(TREE, q.v, q.epoch, q.shifted, q.sequence, q.number, q.arrival,
     q.waiting, q.delayed, q.leased, q.turn, q.deaths)
   if tree ~= q.was then redis.call('SET', q.tree, tree) end
@@ -57,7 +62,7 @@ local function node_of(q, key)
   local node = q.loaded[key]
   if node then return node end
   local record = redis.call('HGET', q.nodes, key)
-  if record then
+  if record and #record == 42 then
     node = {}
     node.s, node.epoch, node.number, node.at, node.served, node.paused, node.share =
       struct.unpack(NODE, record)
