@@ -84,7 +84,7 @@ def test_what_waits_for_its_rate_is_given_back_when_the_worker_stops(app):
         limit("w2", "1/h")
         for number in range(8):
             app.send("twenty", "stopped", number, lru_key=f"stopped{number}")
-        app.await_recorded("stopped", 2)
+        app.await_recorded("stopped", 1)
         limit("w1", "100/s")
         assert other.stop() == 0
 
