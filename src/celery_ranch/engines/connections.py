@@ -96,7 +96,10 @@ def packed_command(command: tuple[bytes | str | int, ...]) -> bytes:
     """
     parts = [b"*%d\r\n" % len(command)]
     for value in command:
-        written = value if isinstance(value, bytes) else str(value).encode()
+        # Ids that are no text in a damaged store come and go as what they are.
+        written = (
+            value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+        )
         parts.append(b"$%d\r\n%b\r\n" % (len(written), written))
     return b"".join(parts)
 

@@ -236,9 +236,8 @@ class RedisEngine:
 
     def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
         """As `Engine.cancel`."""
-        written = wire.id_bytes(entry_id)
         return self._run(
-            self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=written)
+            self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=entry_id)
         )
 
     def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
@@ -254,14 +253,12 @@ class RedisEngine:
 
     def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
         """As `Engine.retry_dead`."""
-        written = wire.id_bytes(entry_id)
-        request = self._on_queue("retry_dead", queue, _says("retried"), now_us, entry_id=written)
+        request = self._on_queue("retry_dead", queue, _says("retried"), now_us, entry_id=entry_id)
         return self._run(request)
 
     def delete_dead(self, queue: str, entry_id: str) -> bool:
         """As `Engine.delete_dead`."""
-        written = wire.id_bytes(entry_id)
-        request = self._on_queue("delete_dead", queue, _says("deleted"), entry_id=written)
+        request = self._on_queue("delete_dead", queue, _says("deleted"), entry_id=entry_id)
         return self._run(request)
 
     # -- look ---------------------------------------------------------------

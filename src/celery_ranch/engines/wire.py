@@ -106,7 +106,7 @@ def outcome_arguments(place: int, outcome: Outcome) -> tuple[Argument, ...]:
     return (
         place,
         outcome.kind.value,
-        id_bytes(outcome.entry_id),
+        outcome.entry_id,
         outcome.number,
         min(outcome.due_in_us, _LATEST_US),
         outcome.reason,
@@ -160,11 +160,6 @@ def split_entry(value: bytes | None) -> tuple[int, bytes, KeyPath, bytes]:
         return 0, b"-", ("",), b""
 
 
-def id_bytes(entry_id: str) -> bytes:
-    """Return an entry's id as the store has it, also one that is no text there."""
-    return entry_id.encode("utf-8", "surrogateescape")
-
-
 def _id(written: bytes) -> str:
     return str(written, "utf-8", "surrogateescape")
 
@@ -181,8 +176,7 @@ def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
 def read_held(reply: Any) -> frozenset[tuple[str, str, int]]:
     rows = (reply[at : at + 3] for at in range(1, len(reply), 3))
     return frozenset(
-        (str(queue, "utf-8"), _id(entry_id), int(number))
-        for queue, entry_id, number in rows
+        (str(queue, "utf-8"), _id(entry_id), int(number)) for queue, entry_id, number in rows
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from celery.utils.log import get_logger
 from redis.exceptions import ResponseError
 
-from celery_ranch.engines.connections import still_stands
+from celery_ranch.engines.connections import packed_command, still_stands
 from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
 from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.model import Outcome, Reaped
@@ -76,7 +76,7 @@ class Line:
         self._awaited = calls
         self._deadline = monotonic() + seconds + _REPLY_SECONDS
         try:
-            packed = self._connection.pack_commands([call.request.args for call in calls])
+            packed = [packed_command(call.request.args) for call in calls]
             self._connection.send_packed_command(packed)
         except Exception as error:  # whatever it is, the worker goes on
             self._on_broken(error)
@@ -89,7 +89,7 @@ class Line:
         """
         self.finish()
         for last_try in (False, True):
-            self._connection.send_command(*request.args)
+            self._connection.send_packed_command([packed_command(request.args)])
             try:
                 return request.parse(self._reply())
             except ScriptMissing:
@@ -228,7 +228,7 @@ class BlockingVerbs:
             raise
 
     def _reply(self, request: Request[Any]) -> Any:
-        self._connection.send_command(*request.args)
+        self._connection.send_packed_command([packed_command(request.args)])
         try:
             return self._connection.read_response()
         except ResponseError as error:
