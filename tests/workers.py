@@ -59,6 +59,7 @@ class FairApp:
         self.client.conf.celery_ranch = ranch_settings
         configure(self.client)
         self.records = Redis.from_url(redis_url, decode_responses=True)
+        self._sent = []
 
     def close(self):
         """Check what the test leaves behind, and close every connection.
@@ -74,6 +75,8 @@ class FairApp:
             self._close()
 
     def _close(self):
+        self._sent.clear()
+        gc.collect()
         self.engine.close()
         self.records.close()
         backend = self.client.backend
@@ -96,7 +99,11 @@ class FairApp:
         return self.client.signature(f"{self.module}.{task}", args=args, **options)
 
     def send(self, task, *args, **options):
-        return self.client.send_task(f"{self.module}.{task}", args=args, **options)
+        result = self.client.send_task(f"{self.module}.{task}", args=args, **options)
+        # A result that is collected while the client subscribes to another one
+        # takes redis-py's lock a second time, for ever (redis-py 5.3).
+        self._sent.append(result)
+        return result
 
     def tell(self, command, *, worker="w1", **arguments):
         """Give a worker a command of remote control and return what it answers."""
