@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.servers import free_port
 from tests.workers import FairApp
 
 
@@ -40,6 +41,28 @@ def test_a_late_acknowledged_task_that_always_exits_ends_in_the_dead_letters(tmp
 
         assert app.await_dead_letter().reason == "too many deliveries"
         app.await_idle()
+    app.close()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet", "solo"])
+def test_a_task_whose_result_cannot_be_stored_runs_once_and_gives_its_slot_back(
+    tmp_path, redis_url, pool
+):
+    """A pool without processes tells nobody of an error that is not the task's own."""
+    celery = {
+        "result_backend": f"redis://127.0.0.1:{free_port()}/0",
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 0}},
+    }
+    app = FairApp(tmp_path, redis_url, celery=celery)
+    app.client.conf.result_backend = "disabled://"
+    with app.worker(pool=pool, concurrency=2):
+        values = [f"{task}{number}" for task in ("note", "note_late") for number in range(3)]
+        for value in values:
+            app.send(value[:-1], value, lru_key="a")
+
+        app.await_recorded("ended", 6)
+        app.await_idle()
+        assert sorted(app.recorded("started")) == values
     app.close()
 
 

@@ -27,7 +27,7 @@ from celery_ranch.worker.messages import (
     build_message,
 )
 from celery_ranch.worker.rates import RateLimits
-from celery_ranch.worker.requests import watch
+from celery_ranch.worker.requests import hear_errors, watch
 
 __all__ = ["Feeder"]
 
@@ -82,6 +82,8 @@ class Feeder:
         # pool, whatever `Request` or `Strategy` a user has set. Strategies
         # pick it up when the consumer (re)starts, after this.
         consumer.on_task_request = self.on_task_request
+        if not consumer.pool.uses_semaphore:
+            hear_errors(consumer.pool)
 
     @property
     def room(self) -> int:
@@ -302,7 +304,8 @@ class Feeder:
             # One bad entry must not strand the rest of the batch; this one
             # comes back, and ends in the dead letters if it stays bad.
             logger.exception("Entry %s could not be handed over", message.holding.lease.entry_id)
-            self._book.requeue(message.holding)
+            if not message.holding.is_finished:  # a solo pool has run it by now
+                self._book.requeue(message.holding)
 
 
 def _is_set(flag: Any) -> bool:

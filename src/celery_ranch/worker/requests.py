@@ -6,11 +6,29 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
+from celery.utils.log import get_logger
 from celery.worker.request import Request
 
 from celery_ranch.worker.leases import Holding, LeaseBook
 
-__all__ = ["job_of", "keep_in_pipe", "watch"]
+__all__ = ["hear_errors", "job_of", "keep_in_pipe", "watch"]
+
+logger = get_logger(__name__)
+
+
+class _OnFailure:
+    """What the pool is to call when a watched request failed."""
+
+    def __init__(self, failed: Callable[..., None], end: Callable[[], None]) -> None:
+        self._failed = failed
+        self._end = end
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            self._failed(*args, **kwargs)
+        finally:
+            self._end()
 
 
 def watch(
@@ -63,12 +81,6 @@ def watch(
             # no more than the error (Celery 5.4 to 5.7).
             end(outcome[2] if isinstance(outcome, tuple) else None)
 
-    def on_failure(*args: Any, **kwargs: Any) -> None:
-        try:
-            failed(*args, **kwargs)
-        finally:
-            end()
-
     def on_timeout(soft: bool, timeout: float) -> None:
         try:
             timed_out(soft, timeout)
@@ -91,7 +103,38 @@ def watch(
         book.finish(holding)
 
     request.on_accepted, request.on_success = on_accepted, on_success
-    request.on_failure, request.on_timeout = on_failure, on_timeout
+    request.on_failure, request.on_timeout = _OnFailure(failed, end), on_timeout
+
+
+def hear_errors(pool: Any) -> None:
+    """Let a pool without processes say that Celery's tracer itself failed.
+
+    So it does when a result cannot be stored. A pool of processes calls
+    `on_failure` then; threads, green ones and the solo pool call nobody
+    (Celery 5.4 to 5.7, `apply_target`), and a request that is watched would
+    keep its slot and its entry for as long as the worker lives. Here it ends
+    as it does with processes.
+    """
+    apply = pool.on_apply
+
+    def on_apply(target: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        failed = options.get("error_callback")
+        if not isinstance(failed, _OnFailure):
+            return apply(target, *args, **options)
+
+        def heard(*target_args: Any, **target_kwargs: Any) -> Any:
+            try:
+                return target(*target_args, **target_kwargs)
+            except Exception:
+                try:
+                    failed(ExceptionInfo())
+                except Exception as error:
+                    logger.error("A task's failure could not be told of: %r", error)
+                raise
+
+        return apply(heard, *args, **options)
+
+    pool.on_apply = on_apply
 
 
 def job_of(request: Request) -> Any:
