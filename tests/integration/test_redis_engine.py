@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
@@ -234,6 +235,41 @@ def test_a_store_that_is_away_is_unavailable_and_is_found_again(
         own_engine.wait(["celery"], 1)
     own_redis.start()
     assert own_engine.enqueue([ENTRY]).taken == ("1",)
+
+
+def test_a_wait_does_not_fail_over_a_connection_that_was_closed_since_the_last_one(
+    own_engine: RedisEngine, own_redis: RedisServer
+) -> None:
+    assert own_engine.wait(["celery"], 0.01) is False
+    own_redis.stop()
+    own_redis.start()
+    assert own_engine.wait(["celery"], 0.01) is False
+
+
+def test_a_server_that_runs_an_endless_script_is_unavailable_meanwhile(
+    own_engine: RedisEngine, own_redis: RedisServer
+) -> None:
+    with own_redis.client() as client:
+        client.config_set("lua-time-limit", 1)
+        endless = threading.Thread(target=_run_until_killed, args=(own_redis,))
+        endless.start()
+
+        def is_busy() -> bool:
+            try:
+                own_engine.snapshot("celery")
+            except StoreUnavailableError as error:
+                return "BUSY" in str(error)
+            return False
+
+        eventually(is_busy, 20, "the server is busy")
+        client.script_kill()
+        endless.join(20)
+    assert own_engine.snapshot("celery").waiting == 0
+
+
+def _run_until_killed(server: RedisServer) -> None:
+    with server.client() as client, contextlib.suppress(redis.ResponseError):
+        client.eval("while true do end", 0)
 
 
 def test_a_store_that_does_not_answer_is_unavailable_in_time(own_redis: RedisServer) -> None:

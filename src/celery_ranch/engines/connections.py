@@ -66,9 +66,10 @@ _OLDEST_VERSION = (6, 2)
 _SCHEMES = "redis://, rediss://, unix:// or redis+socket://"
 
 #: What a server replies that cannot serve now, and did nothing: it became a
-#: replica, has lost its own, or is loading. Redis 6.2 says it of a script in
-#: the middle of a sentence; redis-py cuts the words off that it has a class for.
-_AWAY = re.compile(r"\b(READONLY|LOADING|MASTERDOWN|UNBLOCKED|NOREPLICAS)\b")
+#: replica, has lost its own, is loading, or runs somebody's endless script.
+#: Redis 6.2 says it of a script in the middle of a sentence; redis-py cuts the
+#: words off that it has a class for.
+_AWAY = re.compile(r"\b(READONLY|LOADING|BUSY|MASTERDOWN|UNBLOCKED|NOREPLICAS)\b")
 _AWAY_ERRORS = (redis.exceptions.ReadOnlyError, redis.exceptions.MasterDownError)
 
 
@@ -193,6 +194,8 @@ class Connections:
             StoreError, StoreUnavailableError: As `run`.
         """
         connection = self._own()
+        if not still_stands(connection):  # the store was away while nobody waited
+            connection.disconnect()
         try:
             connection.send_command(*command)
             if not connection.can_read(timeout=seconds + _REPLY_SECONDS):
