@@ -40,17 +40,23 @@ class Line:
         hub: The worker's event loop.
         engine: Makes the connection and reloads scripts.
         on_broken: Called with what went wrong; the line is of no use then.
+        on_refused: The same, when one verb was refused and the others answered.
 
     Raises:
         redis.exceptions.RedisError, OSError: It could not connect.
     """
 
     def __init__(
-        self, hub: Any, engine: RedisEngine, on_broken: Callable[[Exception], None]
+        self,
+        hub: Any,
+        engine: RedisEngine,
+        on_broken: Callable[[Exception], None],
+        on_refused: Callable[[str, Exception], None],
     ) -> None:
         self._hub = hub
         self._engine = engine
         self._on_broken = on_broken
+        self._on_refused = on_refused
         self._awaited: Sequence[Call] = ()
         self._deadline = 0.0
         self._is_closed = False
@@ -148,17 +154,22 @@ class Line:
             return
         calls, self._awaited = self._awaited, ()
         again: list[Call] = []
+        refused: tuple[str, Exception] | None = None
         for call, reply in zip(calls, replies, strict=True):
             try:
                 result = call.request.parse(reply)
             except ScriptMissing:
                 again.append(call)
             except Exception as error:  # a reply that means nothing, too
-                self._on_broken(error)
-                return
+                # What else was answered counts all the same: it may be a lease.
+                refused = refused or (call.request.verb, error)
             else:
                 self._go_on(call, result)
-        if again and not self._is_closed:
+        if self._is_closed:
+            return
+        if refused:
+            self._on_refused(*refused)
+        elif again:
             self._repeat(again)
 
     def _go_on(self, call: Call, result: Any) -> None:

@@ -36,7 +36,7 @@ class RedisLink:
         self._turns: Line | None = None
         self._wakes: Line | None = None
         self._unconfirmed: list[Outcome] = []
-        self._outage = outage
+        self._refused: set[str] = set()
         self._backoff = BackOff()
         self._next_try = 0.0
         self._is_closed = False
@@ -58,6 +58,9 @@ class RedisLink:
             settle = self._engine.request_settle(self._worker, outcomes)
             calls.append(Call(settle, lambda stale: self._on_settled(outcomes, stale)))
         if limit:
+            if not outcomes:
+                # The heartbeat has said what was refused from here.
+                self._refused.discard("settle")
             lease = self._engine.request_lease(self._worker, queues, limit)
             calls.append(Call(lease, lambda leased: self._on_leased(leased, limit)))
         self._turns.send(calls)
@@ -113,16 +116,31 @@ class RedisLink:
 
     def _connect(self) -> None:
         try:
-            self._turns = Line(self._hub, self._engine, self._on_broken)
-            self._wakes = Line(self._hub, self._engine, self._on_broken)
+            self._turns = self._line()
+            self._wakes = self._line()
             # A server that is going down still accepts connections.
             self._turns.ask(self._engine.request_heartbeat(self._worker))
         except Exception as error:
             self._on_broken(error)
             return
-        self._outage.end(_PART)
-        self._backoff.reset()
+        self._note_answers()
         self._listener.on_ready()
+
+    def _line(self) -> Line:
+        return Line(self._hub, self._engine, self._on_broken, self._on_refused)
+
+    def _note_answers(self, verb: str = "") -> None:
+        """Note that the store has answered; it is back if it refuses none of the others."""
+        self._refused.discard(verb)
+        if not self._refused:
+            self._outage.end(_PART)
+            self._backoff.reset()
+
+    def _on_refused(self, verb: str, error: Exception) -> None:
+        # Of the others no one can tell when they are asked for again.
+        if verb in ("settle", "lease", "wait"):
+            self._refused.add(verb)
+        self._on_broken(error)
 
     def _on_broken(self, error: Exception) -> None:
         self._drop_lines()
@@ -145,6 +163,7 @@ class RedisLink:
     def _on_settled(self, outcomes: list[Outcome], stale: Sequence[Outcome]) -> None:
         self._unconfirmed = []
         self._tell_stale(stale)
+        self._note_answers("settle")
         self._listener.on_settled(outcomes)
 
     def _tell_stale(self, stale: Sequence[Outcome]) -> None:
@@ -152,7 +171,9 @@ class RedisLink:
             logger.info("Lease of %s had passed on: %s", outcome.entry_id, outcome.kind.value)
 
     def _on_leased(self, leased: Leased, limit: int) -> None:
+        self._note_answers("lease")
         self._listener.on_leased(leased, limit)
 
     def _on_woken(self, _: bool) -> None:
+        self._note_answers("wait")
         self._listener.on_woken()

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery.utils.log import get_logger
 
-from celery_ranch.errors import StoreError
+from celery_ranch.errors import StoreError, StoreUnavailableError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.leases import LeaseBook
@@ -153,7 +153,14 @@ class ThreadDriver:
             left = deadline - monotonic()
             if left <= 0:
                 return
-            is_heard = self._engine.wait(queues, min(left, _LONGEST_SILENCE_SECONDS))
+            try:
+                is_heard = self._engine.wait(queues, min(left, _LONGEST_SILENCE_SECONDS))
+            except StoreError as error:
+                # Of a store that is away leasing hears as well; this one may lease.
+                if not isinstance(error, StoreUnavailableError):
+                    self._outage.begin("listening", error)
+                raise
+            self._outage.end("listening")
         if is_heard:
             is_usable = self._feeder.room and not self._stopped.is_set()
             # Of a queue that was cancelled meanwhile this worker leases nothing.
@@ -171,6 +178,8 @@ class ThreadDriver:
         with self._settling:
             outcomes = self._book.drain()
             if not outcomes:
+                # The heartbeat has said what could not be said from here.
+                self._outage.end("settling")
                 return
             try:
                 self._engine.settle(self._worker, outcomes)
