@@ -23,7 +23,7 @@ from kombu.utils import json
 
 from celery_ranch.config import SerializerType
 
-__all__ = ["Envelope", "load_json", "pack", "request_facts", "unpack"]
+__all__ = ["Envelope", "dump_json", "load_json", "pack", "request_facts", "unpack"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def pack(envelope: Envelope, serializer: SerializerType) -> bytes:
     if serializer is SerializerType.PICKLE:
         pickled = pickle.dumps(facts, protocol=4)
         return b"P" + len(pickled).to_bytes(4, "big") + pickled + body
-    return _dump_json(facts).encode("utf-8", "surrogatepass") + b"\n" + body
+    return dump_json(facts).encode("utf-8", "surrogatepass") + b"\n" + body
 
 
 def unpack(data: bytes, accept_pickle: bool = False) -> Envelope:
@@ -170,8 +170,14 @@ def load_json(text: str) -> Any:
     return json.loads(text) if "__type__" in text else plain_json.loads(text)
 
 
-def _dump_json(value: Any) -> str:
-    """Return what kombu's JSON writes; it makes an encoder anew for each value."""
+def dump_json(value: Any) -> str:
+    """Return what kombu's JSON means, without its cost where nothing needs it.
+
+    kombu makes an encoder anew for each value.
+
+    Raises:
+        TypeError, ValueError: It cannot be written.
+    """
     try:
         return _encode_json(value)
     except TypeError:

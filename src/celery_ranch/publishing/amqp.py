@@ -54,9 +54,10 @@ class FairPublishing(_Base):
 
     def as_task_v2(self, *args: Any, **kwargs: Any) -> Any:
         """Return Celery's message, which also knows what was given in seconds."""
-        if quick := short_repr(args[2] if len(args) > 2 else kwargs.get("args")):
+        # Celery takes no arguments for an empty tuple and an empty dict.
+        if quick := short_repr((args[2] if len(args) > 2 else kwargs.get("args")) or ()):
             kwargs.setdefault("argsrepr", quick)
-        if quick := short_repr(args[3] if len(args) > 3 else kwargs.get("kwargs")):
+        if quick := short_repr((args[3] if len(args) > 3 else kwargs.get("kwargs")) or {}):
             kwargs.setdefault("kwargsrepr", quick)
         message = super().as_task_v2(*args, **kwargs)
         return timed(message, *_given_times(args, kwargs))

@@ -121,7 +121,7 @@ def short_repr(arguments: Any) -> str | None:
     """
     if type(arguments) is dict:
         return None if arguments else "{}"
-    is_short = type(arguments) in (tuple, list) and 0 < len(arguments) <= 4
+    is_short = type(arguments) in (tuple, list) and len(arguments) <= 4
     if not is_short or not all(type(each) in _PLAIN_NUMBERS for each in arguments):
         return None
     text = repr(arguments)
