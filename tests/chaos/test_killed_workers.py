@@ -84,6 +84,11 @@ class Fleet:
 
         return chaos.chance.choice(eventually(victims, 60, f"some of {pools} at work"))
 
+    def knows_of(self, worker):
+        """Return how many leases a worker itself believes to have; None if it is silent."""
+        stats = self._app.client.control.inspect([worker.node], timeout=2).stats() or {}
+        return stats.get(worker.node, {}).get("celery_ranch", {}).get("leased")
+
     def kill(self, worker, *, with_children):
         """Kill a worker, or its main process alone, and start another one like it."""
         if with_children:
@@ -145,6 +150,25 @@ def fleet(app, ledger):
         yield Fleet(app, ledger, stack)
 
 
+@pytest.mark.timeout(120)
+def test_what_waits_in_a_frozen_worker_is_left_to_the_others(app, ledger, fleet):
+    """A pool of threads has a queue of its own; short tasks wait there in advance."""
+    for number in range(600):
+        ledger.accept(app.send("late", 0.001, lru_key=f"k{number % 7}"))
+    frozen = fleet.start("threads")
+    ledger.await_ends(200)
+    fleet.freeze(frozen)
+    assert len(fleet.held_by(frozen)) > 2 * SLOTS
+    fleet.start("threads")
+    fleet.thaw_when_leases_passed_on(frozen)
+
+    ledger.await_all_ended()
+    app.await_idle()
+    eventually(lambda: fleet.knows_of(frozen) == 0, 30, "the thawed worker is done with all it had")
+    ledger.assert_repeats_are_excused()
+    assert len(ledger.needing(fleet.handed_over[0])) <= SLOTS
+
+
 @pytest.mark.timeout(1800)
 def test_no_late_acknowledged_task_is_lost_to_many_deaths(app, ledger, fleet, chaos):
     """Whatever is killed or frozen, only what ran there may run again."""
@@ -157,7 +181,7 @@ def test_no_late_acknowledged_task_is_lost_to_many_deaths(app, ledger, fleet, ch
     for wave in range(waves):
         # Each in turn first, so that a short run misses none.
         manner = manners[wave] if wave < len(manners) else chaos.chance.choice(manners)
-        pools = {"prefork", "threads", "solo"} if manner == "group" else {"prefork"}
+        pools = {"prefork"} if manner in ("main", "child") else {"prefork", "threads", "solo"}
         fleet.await_ready(pools)
         ends = ledger.ends
         for number in range(chaos.scale(75, 100)):

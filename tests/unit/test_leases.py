@@ -1,5 +1,6 @@
 """The lease book: exactly one report of each start and end, and none is lost."""
 
+import math
 import threading
 
 import pytest
@@ -182,3 +183,21 @@ def test_a_lease_with_a_number_that_a_failover_gave_out_again_is_held_beside_the
     book.finish(old)
 
     assert [holding.lease.entry_id for holding in book.holdings()] == ["new"]
+
+
+def test_a_lease_is_kept_for_sure_at_first_and_later_only_by_beats():
+    book = LeaseBook(lambda: None, lease_seconds=0.0)
+    (holding,) = book.take([make_lease()])
+    assert not book.is_kept(holding)
+    book.keep_until(math.inf)
+    assert book.is_kept(holding)
+    (young,) = LeaseBook(lambda: None, lease_seconds=1_000.0).take([make_lease()])
+    assert LeaseBook(lambda: None, lease_seconds=1_000.0).is_kept(young)
+
+
+def test_what_the_store_does_not_know_of_has_passed_on_unless_it_was_leased_since(book):
+    known = book.take([make_lease(1), make_lease(2)])
+    (later,) = book.take([make_lease(3)])
+    book.keep({("celery", "entry-2", 2)}, known)
+
+    assert [book.is_kept(holding) for holding in (*known, later)] == [False, True, True]

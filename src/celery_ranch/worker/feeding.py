@@ -27,7 +27,7 @@ from celery_ranch.worker.messages import (
     build_message,
 )
 from celery_ranch.worker.rates import RateLimits
-from celery_ranch.worker.requests import hear_errors, watch
+from celery_ranch.worker.requests import hear_errors, leave, watch
 
 __all__ = ["Feeder"]
 
@@ -172,6 +172,10 @@ class Feeder:
             self._execute(request)
             return
         self._book.unpark(message.holding)
+        if not self._book.is_kept(message.holding):
+            # It waited with Celery, for its turn at a limited rate.
+            leave(request, message.holding, self._book)
+            return
         if message.holding.lease.is_suspect:
             # It can kill this worker within less time than it takes to say
             # that it started, so that is said first. If the store is away
@@ -227,7 +231,8 @@ class Feeder:
         return in_pool < self._capacity.handed_over_at_most
 
     def _is_stale(self) -> bool:
-        return monotonic() - self._stocked_at > self.stale_seconds
+        is_old = monotonic() - self._stocked_at > self.stale_seconds
+        return is_old or not self._book.is_kept(self._stock[0])
 
     def _hand_over(self, holding: Holding) -> None:
         self._stocked_at = monotonic()

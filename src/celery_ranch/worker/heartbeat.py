@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from celery.utils.log import get_logger
@@ -52,6 +53,7 @@ class Heartbeat:
         self._verbs, is_native = _verbs(engine)
         self._worker = worker
         self._book = book
+        self._lease_seconds = lease_seconds
         self._interval = self._wait_seconds = lease_seconds / _BEATS_PER_LEASE
         self._is_stopping = False
         self._outage = outage
@@ -120,6 +122,7 @@ class Heartbeat:
 
     def _beat(self) -> None:
         owned = len(self._book.owned())
+        beaten_at = monotonic()
         if not self._verbs.heartbeat(self._worker) and owned:
             # Too late to call anything back: what runs here goes on, and
             # what is reported of it changes nothing.
@@ -131,20 +134,27 @@ class Heartbeat:
             self._verbs.heartbeat(self._worker)
             reaped = self._verbs.reap(_REAP_LIMIT)
         self._reconcile()
+        self._book.keep_until(beaten_at + self._lease_seconds)
         self._note_store_answers()
 
     def _reconcile(self) -> None:
-        """Give back what the store says is leased here and nobody here knows.
+        """Compare what the store says is leased here with what is known here.
+
+        What is known and not leased here any more has passed on. What is
+        leased here and nobody knows is given back.
 
         A lease whose reply was lost is such a stranger. One is released at
         its second sight: at the first its reply may still be on the way. A
         task may block the loop for long before it reads a reply, so while
         one is awaited there is no telling.
         """
-        if self._book.is_leasing:
+        is_leasing, known = self._book.is_leasing, self._book.holdings()
+        held = self._verbs.held(self._worker)
+        self._book.keep(held, known)
+        if is_leasing:
             self._strangers = frozenset()
             return
-        strangers = self._verbs.held(self._worker) - self._book.owned()
+        strangers = held - self._book.owned()
         lost = strangers & self._strangers
         self._strangers = strangers - lost
         if lost:

@@ -10,8 +10,10 @@ own threads, so every change takes the book's lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 
 from celery.worker.request import Request
 
@@ -19,6 +21,10 @@ from celery_ranch.scheduling.model import Lease, Outcome, OutcomeKind
 from celery_ranch.worker.native import native
 
 __all__ = ["Holding", "LeaseBook"]
+
+#: For how much of its time a lease is this worker's for sure, whether it beats
+#: or not: the beat before it was at most a sixth earlier.
+_SURE_OF_LEASE = 5 / 6
 
 _STARTED = OutcomeKind.STARTED
 _ACKNOWLEDGED = OutcomeKind.ACKNOWLEDGED
@@ -43,6 +49,10 @@ class Holding:
     is_finished: bool = False
     is_parked: bool = False
     """Whether it is with Celery, but waits there for its type's rate limit."""
+    is_passed_on: bool = False
+    """Whether the store has said that the lease is not this worker's any more."""
+    taken_at: float = 0.0
+    """When it was leased, by `time.monotonic`, in seconds."""
     started_at: float = 0.0
     """When a process of the pool took it, by `time.monotonic`, in seconds."""
     reason: str = ""
@@ -76,10 +86,14 @@ class LeaseBook:
     Args:
         on_outcome: Called, in whatever thread, after an outcome was added;
             it makes sure that somebody drains the book soon.
+        lease_seconds: How long leases outlive a beat, in seconds.
     """
 
-    def __init__(self, on_outcome: Callable[[], None]) -> None:
+    def __init__(self, on_outcome: Callable[[], None], lease_seconds: float = inf) -> None:
         self._on_outcome = on_outcome
+        # Whoever took a lease had beaten not long before.
+        self._sure_seconds = lease_seconds * _SURE_OF_LEASE
+        self._kept_until = 0.0
         # Native, because the heartbeat's thread is, and a green lock would
         # lose one that waits for it in another thread. Reentrant, because a
         # cold shutdown drains the pool within a signal's handler (Celery 5.5).
@@ -119,12 +133,33 @@ class LeaseBook:
 
     def take(self, leases: Iterable[Lease]) -> list[Holding]:
         """Enter new leases."""
-        taken = [Holding(lease) for lease in leases]
+        now = monotonic()
+        taken = [Holding(lease, taken_at=now) for lease in leases]
         with self._lock:
             for holding in taken:
                 self._holdings[_identity(holding.lease)] = holding
                 self._slots_taken += holding.takes_a_slot
         return taken
+
+    def keep(self, held: Collection[tuple[str, str, int]], known: Iterable[Holding]) -> None:
+        """Note what the store says this worker holds of what was known before it was asked."""
+        for holding in known:
+            lease = holding.lease
+            if (lease.queue, lease.entry_id, lease.number) not in held:
+                holding.is_passed_on = True
+
+    def keep_until(self, moment: float) -> None:
+        """Nothing passes on before that moment, by `time.monotonic`."""
+        self._kept_until = moment
+
+    def is_kept(self, holding: Holding) -> bool:
+        """Whether the lease is this worker's still, as far as can be known here.
+
+        Others may have it when this worker was frozen, or could not beat, for
+        longer than leases last.
+        """
+        until = max(self._kept_until, holding.taken_at + self._sure_seconds)
+        return not holding.is_passed_on and monotonic() <= until
 
     def start(self, holding: Holding, now: float, *, acknowledged: bool) -> None:
         """A process of the pool took it; `now` is `time.monotonic()`.

@@ -7,12 +7,14 @@ from time import monotonic
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
+from celery.exceptions import Ignore
 from celery.utils.log import get_logger
+from celery.worker import state
 from celery.worker.request import Request
 
 from celery_ranch.worker.leases import Holding, LeaseBook
 
-__all__ = ["hear_errors", "job_of", "keep_in_pipe", "watch"]
+__all__ = ["hear_errors", "job_of", "keep_in_pipe", "leave", "watch"]
 
 logger = get_logger(__name__)
 
@@ -64,6 +66,10 @@ def watch(
     failed, timed_out = request.on_failure, request.on_timeout
 
     def on_accepted(pid: int, time_accepted: float) -> None:
+        if ends_unheard and not book.is_kept(holding):
+            # It waited in the pool's own queue.
+            leave(request, holding, book)
+            raise Ignore("the lease has passed on")
         book.start(holding, monotonic(), acknowledged=not request.task.acks_late)
         try:
             accepted(pid, time_accepted)
@@ -145,6 +151,13 @@ def job_of(request: Request) -> Any:
     """
     reference = request._apply_result
     return reference() if reference is not None else None
+
+
+def leave(request: Request, holding: Holding, book: LeaseBook) -> None:
+    """Forget a request that did not start before its lease passed on to others."""
+    logger.warning("Task %s[%s] is left to other workers", request.name, request.id)
+    book.release(holding)
+    state.task_ready(request)
 
 
 def keep_in_pipe(request: Request, pool: Any) -> bool:

@@ -51,7 +51,7 @@ class FairStep(bootsteps.StartStopStep):
         self._heartbeat: Heartbeat | None = None
         self._wait_seconds = min(settings.lease_seconds / 2, _LONGEST_WAIT_SECONDS)
         self._outage = Outage()
-        self._book = LeaseBook(self._on_outcome)
+        self._book = LeaseBook(self._on_outcome, settings.lease_seconds)
         self._jobs: tuple[Any, ...] = ()
         # What Celery calls when the broker's connection broke, to drop what it held.
         self._forget, c.on_close = c.on_close, self._on_connection_lost
