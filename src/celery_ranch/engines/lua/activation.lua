@@ -6,7 +6,6 @@
 -- GIVES  activate(q, now, budget)  what is left of the budget, and the due time of the
 --                                  first that is still delayed, if there is one
 local function activate(q, now, budget)
-  if q.delayed == 0 then return budget, nil end
   local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
   while first[1] and tonumber(first[2]) <= now and budget > 0 do
     local key = string.sub(first[1], 17)

@@ -46,7 +46,7 @@ local function choose(queues)
 end
 
 local function take_first(q, key, now)
-  local head = redis.call('ZPOPMIN', ready_of(q, key))
+  local head = redis.pcall('ZPOPMIN', ready_of(q, key))
   if not head[1] then return nil, nil, nil, 'none' end
   q.waiting = q.waiting - 1
   local value = redis.call('HGET', q.entries, head[1])

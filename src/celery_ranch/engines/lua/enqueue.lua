@@ -27,16 +27,16 @@ local function moment(when)
 end
 
 local published = publisher ~= '' and publisher_of({base = KEYS[first_base]}, publisher)
-if published and tonumber(number) <= tonumber(redis.call('GET', published) or 0) then
+if published and tonumber(number) <= (tonumber(redis.call('GET', published) or 0) or 0) then
   return {'repeated'}
 end
 
 local opened, entries, taken = {}, {}, {}
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if q.is_broken then
-    return redis.error_reply('ERR the counters of the queue ' .. queue_of(queues, q.base)
-      .. ' cannot be read')
+  if not is_sound(q) then
+    return redis.error_reply('ERR the queue ' .. queue_of(queues, q.base)
+      .. ' is damaged: something else was written to its keys')
   end
   q.sequence_was = q.sequence
   opened[#opened + 1] = q

@@ -13,7 +13,7 @@ make_room(queues)
 local reply = 'unknown'
 for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   local workers = names_of(base_of(queues, name)).workers
-  if redis.call('ZSCORE', workers, worker) then
+  if type(redis.pcall('ZSCORE', workers, worker)) == 'string' then
     redis.call('ZADD', workers, now + lease_us, worker)
     reply = 'kept'
   end

@@ -21,7 +21,11 @@ make_room(KEYS[first_base])
 local open_queues, next_due, has_more = {}, -1, 0
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if q.sequence > 0 then
+  if is_mistyped(redis.pcall('LLEN', q.wake)) then
+    -- Who listens would hear of this alone, and of no queue.
+    redis.call('DEL', q.wake)
+  end
+  if q.sequence > 0 and is_sound(q, worker) then
     redis.call('ZADD', q.workers, 'NX', now + lease_us, worker)
     q.place = at - first_base + 1
     q.held, q.order = {}, #open_queues + 1
@@ -33,7 +37,8 @@ for at = first_base, #KEYS do
   end
 end
 
-local reply, turns, leased = {'leased', 0, 0}, tonumber(redis.call('GET', turn) or 0), 0
+local reply, leased = {'leased', 0, 0}, 0
+local turns = tonumber(redis.call('GET', turn) or 0) or 0
 
 local function hand_over(q, key, id, value, sequence, is_expired)
   q.number = q.number + 1
@@ -71,7 +76,7 @@ while leased < limit do
       bury(q, id, key, 0, 'unreadable record', now, dead_limit)
     end
   end
-  if redis.call('EXISTS', ready_of(q, key)) == 1 then put(q, key, node) end
+  if state ~= 'none' and redis.call('EXISTS', ready_of(q, key)) == 1 then put(q, key, node) end
 end
 
 for _, q in ipairs(open_queues) do

@@ -13,6 +13,7 @@
 --        delayed_of(q, key)   zset  sequence, flag, entry id -> due time
 --        publisher_of(q, id)  str   number of the last of its publishes that was stored
 --        held_of(q, worker)   hash  lease number -> state, sequence, entry id, key
+--        is_mistyped(reply)   whether a pcall was refused because a key is of another type
 --        make_room(q)         lets a script that drains write when memory is full
 --
 -- tree     str   the queue's counters, packed (see tree.lua)
@@ -82,6 +83,11 @@ end
 
 local function held_of(q, worker)
   return q.base .. 'held:' .. worker
+end
+
+local function is_mistyped(reply)
+  return type(reply) == 'table' and reply.err ~= nil
+    and string.find(reply.err, 'WRONGTYPE', 1, true) ~= nil
 end
 
 -- Redis asks whether memory is full at a script's first write only, and only

@@ -11,7 +11,7 @@
 --        add_ready(q, key, sequence, id)           it waits; the key enters if need be
 --        add_delayed(q, key, due, sequence, flag, id)  it waits for its time
 --        set_timer(q, key, old)                    old: the key's first delayed before
---        first_delayed(q, key)                     {member, due} or {}
+--        first_delayed(q, key)                     {member, due}; neither if there is none
 --        bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
 --        release(q, lease, due)                    to the place of its number
 --        release_suspect(q, lease)                 the same, from a dead worker
@@ -41,9 +41,17 @@ local function entry_of(deliveries, expires, place, key, message)
     .. key .. message
 end
 
+-- What is of another type there is not ours, and has no entries.
+local function add(command, place, first, second)
+  if is_mistyped(redis.pcall(command, place, first, second)) then
+    redis.call('DEL', place)
+    redis.call(command, place, first, second)
+  end
+end
+
 local function add_ready(q, key, sequence, id)
   local ready = ready_of(q, key)
-  redis.call('ZADD', ready, sequence, id)
+  add('ZADD', ready, sequence, id)
   q.waiting = q.waiting + 1
   if redis.call('ZCARD', ready) == 1 then
     local node = node_of(q, key)
@@ -52,7 +60,7 @@ local function add_ready(q, key, sequence, id)
 end
 
 local function first_delayed(q, key)
-  return redis.call('ZRANGE', delayed_of(q, key), 0, 0, 'WITHSCORES')
+  return redis.pcall('ZRANGE', delayed_of(q, key), 0, 0, 'WITHSCORES')
 end
 
 local function set_timer(q, key, old)
@@ -66,7 +74,7 @@ local function add_delayed(q, key, due, sequence, flag, id)
   local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
   if not first[1] or due < tonumber(first[2]) then q.is_due_earlier = true end
   local old = first_delayed(q, key)
-  redis.call('ZADD', delayed_of(q, key), due, padded(sequence) .. flag .. id)
+  add('ZADD', delayed_of(q, key), due, padded(sequence) .. flag .. id)
   set_timer(q, key, old)
   q.delayed = q.delayed + 1
   local node = node_of(q, key)
@@ -80,8 +88,8 @@ local function bury(q, id, key, deliveries, reason, now, limit)
   local entry = entry_of(deliveries, expires or '-', '-', key, message)
   redis.call('HSET', q.entries, id, entry)
   q.deaths = q.deaths + 1
-  redis.call('ZADD', q.dead, q.deaths, id)
-  redis.call('HSET', q.reasons, id, text(now) .. ' ' .. reason)
+  add('ZADD', q.dead, q.deaths, id)
+  add('HSET', q.reasons, id, text(now) .. ' ' .. reason)
   local excess = redis.call('ZCARD', q.dead) - limit
   if excess > 0 then
     local oldest = redis.call('ZPOPMIN', q.dead, math.min(excess, 100))

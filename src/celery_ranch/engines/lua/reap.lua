@@ -15,13 +15,14 @@
 now = time_of(now)
 make_room(queues)
 
-local last, hold = unpack(redis.call('HMGET', reaping, 'last', 'until'))
-if not last or (now - tonumber(last)) * 3 > lease_us then
+local times = redis.call('HMGET', reaping, 'last', 'until')
+local last, hold = tonumber(times[1] or ''), tonumber(times[2] or '')
+if not last or (now - last) * 3 > lease_us then
   hold = now + lease_us
   redis.call('HSET', reaping, 'until', text(hold))
 end
 redis.call('HSET', reaping, 'last', text(now))
-local is_held_back = hold and now < tonumber(hold)
+local is_held_back = hold and now < hold
 
 local counts = {released = 0, requeued = 0, freed = 0, dead = 0}
 
@@ -38,6 +39,7 @@ end
 -- Up to `limit` leases of one dead worker; whether it has no more.
 local function reap_worker(q, name)
   local held = held_of(q, name)
+  if is_mistyped(redis.pcall('HLEN', held)) then redis.call('DEL', held) end
   local found = limit > 0 and redis.call('HSCAN', held, '0', 'COUNT', limit)[2] or {}
   local leases = {}
   for i = 1, #found, 2 do
@@ -59,23 +61,28 @@ local function reap_worker(q, name)
   return redis.call('EXISTS', held) == 0
 end
 
-local most_keys, more = limit, 0
-for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
-  local q = open(base_of(queues, name))
-  local before = limit
-  while not is_held_back do
+local function reap_queue(q)
+  while true do
     local dead = redis.call('ZRANGEBYSCORE', q.workers, '-inf', now, 'LIMIT', 0, 1)[1]
-    if not dead then break end
+    if not dead then return 0 end
     if reap_worker(q, dead) then
       redis.call('ZREM', q.workers, dead)
     elseif limit == 0 then
-      more = 1
-      break
+      return 1
     end
   end
-  if limit < before then settle_epoch(q) end
-  sweep(q, reaping, now, idle_us, most_keys)
-  save(q)
-  if q.is_given_back then wake(q) end
+end
+
+local most_keys, more = limit, 0
+for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
+  local q = open(base_of(queues, name))
+  if is_sound(q) then
+    local before = limit
+    if not is_held_back then more = math.max(more, reap_queue(q)) end
+    if limit < before then settle_epoch(q) end
+    sweep(q, reaping, now, idle_us, most_keys)
+    save(q)
+    if q.is_given_back then wake(q) end
+  end
 end
 return {'reaped', counts.released, counts.requeued, counts.freed, counts.dead, more}

@@ -11,7 +11,7 @@
 --                         (from 1), kind, entry id, lease number, delay in
 --                         microseconds, reason
 -- GIVES  settled place...   all but those at the places (from 1), whose leases are
---                           not the worker's: they changed nothing
+--                           not the worker's, or cannot be read: they changed nothing
 now = time_of(now)
 make_room(KEYS[first_base])
 
@@ -27,7 +27,7 @@ for at = first_outcome, #ARGV, 6 do
   q.numbers[#q.numbers + 1] = number
 end
 for _, q in pairs(opened) do
-  for first = 1, #q.numbers, 1000 do
+  for first = 1, is_sound(q, worker) and #q.numbers or 0, 1000 do
     local last = math.min(first + 999, #q.numbers)
     local held = redis.call('HMGET', held_of(q, worker), unpack(q.numbers, first, last))
     for i, value in ipairs(held) do

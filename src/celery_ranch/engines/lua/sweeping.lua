@@ -14,6 +14,7 @@ end
 
 local function sweep(q, reaping, now, idle_us, limit)
   local cursor = redis.call('HGET', reaping, q.base) or '0'
+  if not string.match(cursor, '^%d+$') then cursor = '0' end
   local scan = redis.call('HSCAN', q.nodes, cursor, 'COUNT', math.max(1, limit))
   for i = 1, #scan[2], 2 do
     local key = scan[2][i]

@@ -6,6 +6,8 @@
 -- GIVES  open(base)            the queue as it stands; write it back with save(q). If
 --                              its counters cannot be read, is_broken is set, they
 --                              are 0, and nothing of it is saved
+--        is_sound(q, worker)   whether the counters can be read and all else is of the
+--                              Redis type that verbs count on; they would stop halfway
 --        save(q)               write counters and records that changed
 --        node_of(q, key)       a key's record, a new one if there is none: S and the
 --                              epoch it was written in, last-served or arrival number
@@ -27,13 +29,27 @@ local NODE = '>ddddBBd'
 
 local function open(base)
   local q = names_of(base)
-  q.was = redis.call('GET', q.tree) or string.rep('\0', 88)
-  q.is_broken = #q.was ~= 88
-  if q.is_broken then q.was = string.rep('\0', 88) end
+  local was = redis.pcall('GET', q.tree) or string.rep('\0', 88)
+  q.is_broken = type(was) ~= 'string' or #was ~= 88
+  q.was = q.is_broken and string.rep('\0', 88) or was
   q.v, q.epoch, q.shifted, q.sequence, q.number, q.arrival,
     q.waiting, q.delayed, q.leased, q.turn, q.deaths = struct.unpack(TREE, q.was)
   q.loaded = {}
   return q
+end
+
+-- Counting is the quickest command that a key of another type refuses.
+local function counts(command, key)
+  return type(redis.pcall(command, key)) == 'number'
+end
+
+local function is_sound(q, worker)
+  return not q.is_broken
+    and counts('HLEN', q.entries) and counts('HLEN', q.nodes)
+    and counts('ZCARD', index_of(q, q.epoch))
+    and (q.shifted == 0 or counts('ZCARD', index_of(q, q.epoch - 1)))
+    and counts('ZCARD', q.timers) and counts('ZCARD', q.workers)
+    and (not worker or counts('HLEN', held_of(q, worker)))
 end
 
 local function write(command, key, items)
@@ -112,7 +128,8 @@ local function is_leasable(q)
 end
 
 local function settle_epoch(q)
-  if q.waiting == 0 and q.leased == 0 then
+  -- The index as well, because a key in that of an epoch that is over is lost.
+  if q.waiting == 0 and q.leased == 0 and not is_leasable(q) then
     q.epoch = q.epoch + 1
     q.shifted = 0
     q.v = 0
