@@ -51,21 +51,23 @@ def app(tmp_path_factory, redis_url):
 
 @contextmanager
 def worker(app, name, queue, wrong_by):
-    """A worker of one queue, ready to work."""
+    """A worker of one queue, starting."""
     with ExitStack() as stack:
         with clock(wrong_by):
             process = stack.enter_context(
                 app.worker("-Q", queue, name=name, concurrency=1, ready=False)
             )
-        process.await_log("ready.", seconds=60)
         yield process
 
 
 @pytest.fixture(scope="module")
 def workers(app):
     with ExitStack() as stack:
-        for queue, wrong_by in WRONG.items():
+        for started in [
             stack.enter_context(worker(app, queue, queue, wrong_by))
+            for queue, wrong_by in WRONG.items()
+        ]:
+            started.await_log("ready.", seconds=60)
         yield
 
 
