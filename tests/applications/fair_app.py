@@ -5,6 +5,7 @@ import sys
 import time
 
 from celery.exceptions import Reject
+from celery.worker.request import Request
 from from_environment import make_app, record
 
 from celery_ranch import LRUTask, lru_task
@@ -26,6 +27,26 @@ def note_late(value, seconds=0.0):
     time.sleep(seconds)
     record("ended", value)
     return f"noted {value}"
+
+
+class FailingRequest(Request):
+    """One whose message is acknowledged, or not yet, when Celery fails at something else."""
+
+    def on_accepted(self, pid, time_accepted):
+        super().on_accepted(pid, time_accepted)
+        raise OSError("the broker is another one by now")
+
+
+@lru_task(app, Request=FailingRequest)
+def note_through_failure(value):
+    record("started", value)
+    record("ended", value)
+
+
+@lru_task(app, Request=FailingRequest, acks_late=True)
+def note_late_through_failure(value):
+    record("started", value)
+    record("ended", value)
 
 
 @lru_task(app, bind=True, max_retries=3)

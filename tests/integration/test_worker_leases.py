@@ -66,6 +66,18 @@ def test_a_task_whose_result_cannot_be_stored_runs_once_and_gives_its_slot_back(
     app.close()
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "eventlet", "solo"])
+def test_a_task_at_whose_start_celery_fails_runs_once(app, pool):
+    with app.worker(pool=pool, concurrency=2):
+        values = [f"{task}{number}" for task in ("note", "note_late") for number in range(3)]
+        for value in values:
+            app.send(f"{value[:-1]}_through_failure", value, lru_key="a")
+
+        app.await_recorded("ended", 6)
+        app.await_idle()
+        assert sorted(app.recorded("started")) == values
+
+
 def test_a_task_revoked_before_a_thread_takes_it_gives_its_slot_back(app):
     with app.worker(pool="threads", concurrency=1) as worker:
         # Short tasks first, so that the pool's own queue holds what comes next.

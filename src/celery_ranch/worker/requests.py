@@ -58,8 +58,13 @@ def watch(
             the pool runs tasks inline.
         on_run: Called with the run time in seconds when it has ended.
         ends_unheard: Whether the pool runs nothing, and says nothing more,
-            after an error in `on_accepted`: so it is with threads (which
-            cannot terminate what was revoked before it began) and green ones.
+            after an error in `on_accepted`: so it is with threads and green
+            ones. What is to be terminated before it began (NotImplementedError
+            with threads, the end of a green one) does not run. After any other
+            error it does, as a pool of processes runs it: the message is
+            acknowledged by then, and Celery may fail at something else, such
+            as the broker's prefetch count after a reconnection (seen with
+            gevent, AMQP and Celery 5.7).
     """
     holding.request = request
     accepted, succeeded = request.on_accepted, request.on_success
@@ -73,10 +78,13 @@ def watch(
         book.start(holding, monotonic(), acknowledged=not request.task.acks_late)
         try:
             accepted(pid, time_accepted)
-        except BaseException:
-            if ends_unheard:
+        except BaseException as error:
+            if not ends_unheard:
+                raise
+            if isinstance(error, NotImplementedError) or not isinstance(error, Exception):
                 book.requeue(holding)
-            raise
+                raise
+            logger.error("A task starts though this could not be told of it: %r", error)
         before_run()
 
     def on_success(outcome: tuple[bool, Any, float], **kwargs: Any) -> None:
