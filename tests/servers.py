@@ -296,11 +296,18 @@ class RedisServer:
 
 
 class RabbitMQServer:
-    """A private RabbitMQ: its own node, name service, ports, folder and cookie."""
+    """A private RabbitMQ: its own node, name service, ports, folder and cookie.
+
+    It can be stopped, killed and started again on the same address, and keeps
+    what is durable.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ranch-rabbitmq-"))
         self.port = free_port()
+        self._epmd_port = free_port()
+        self._distribution_port = free_port()
+        self._node = f"ranch-{secrets.token_hex(4)}@localhost"
         self._epmd: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -331,16 +338,17 @@ class RabbitMQServer:
             unavailable("there is no rabbitmq-server")
         server, epmd = programs
         environment = self._environment()
-        self._epmd = subprocess.Popen(
-            [epmd],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        if self._epmd is None:
+            self._epmd = subprocess.Popen(
+                [epmd],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         log = self.folder / "output.log"
-        with log.open("wb") as output:
+        with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [server],
                 env=environment,
@@ -356,6 +364,19 @@ class RabbitMQServer:
                 raise RuntimeError(f"rabbitmq-server did not start:\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
         return self
+
+    def stop(self) -> None:
+        """Shut the server down as an operator would."""
+        if self._process is not None:
+            stop_group(self._process, seconds=20.0)
+            self._process = None
+
+    def kill(self) -> None:
+        """End the server as the kernel would: nothing is saved, nothing said."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+        self._process = None
 
     def close(self) -> None:
         """Stop the server and its name service, and remove the folder."""
@@ -391,17 +412,17 @@ class RabbitMQServer:
         return os.environ | {
             "HOME": str(self.folder),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_PORT": str(self._epmd_port),
             # One scheduler: with more they keep spinning while they wait.
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
             "RABBITMQ_CONFIG_FILE": str(settings),
             "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
             "RABBITMQ_LOG_BASE": str(self.folder / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"),
-            "RABBITMQ_NODENAME": f"ranch-{secrets.token_hex(4)}@localhost",
+            "RABBITMQ_NODENAME": self._node,
             "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_PID_FILE": str(self.folder / "rabbitmq.pid"),

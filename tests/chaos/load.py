@@ -18,7 +18,7 @@ RETRY_POLICY = {
     "interval_max": 0.5,
 }
 
-#: So much is accepted beyond what has ended, and no more.
+#: So much is accepted beyond what has ended, and no more but for what is waited for.
 _MOST_WAITING = 120
 
 
@@ -49,6 +49,7 @@ class Load:
         self._tasks = tasks
         self._errors: list[BaseException] = []
         self._stopped = threading.Event()
+        self._awaited = 0
         # A process that does not read results subscribes to none: that would
         # need their store to be there before anything is sent, and one thread.
         app.client.conf.result_backend = "disabled://"
@@ -61,6 +62,7 @@ class Load:
         """Wait until so many more calls have returned, and so many more runs ended."""
         ledger = self._ledger
         calls, ends = len(ledger.accepted) + accepted, ledger.ends + ended
+        self._awaited = calls
         eventually(
             lambda: self._errors or len(ledger.accepted) >= calls,
             seconds,
@@ -91,7 +93,8 @@ class Load:
             for number in itertools.count():
                 if self._stopped.wait(0.01):
                     return
-                if len(self._ledger.accepted) - self._ledger.ends < _MOST_WAITING:
+                accepted = len(self._ledger.accepted)
+                if accepted < self._awaited or accepted - self._ledger.ends < _MOST_WAITING:
                     self._send(chance, f"k{number % 7}")
         except BaseException as error:
             self._errors.append(error)

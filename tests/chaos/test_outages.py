@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import Load
-from tests.servers import eventually
+from tests.servers import RabbitMQServer, RedisServer, eventually
 from tests.workers import FairApp
 
 LEASE_SECONDS = 3.0
@@ -137,3 +137,43 @@ def test_no_outage_of_the_store_loses_or_repeats_a_task(
         assert_all_ran_once(app, ledger)
         for worker in workers:
             assert_changes_of_state_are_said(worker, len(kinds) * 5)
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def own_broker(request):
+    """A broker of this test alone."""
+    with RedisServer() if request.param == "redis" else RabbitMQServer() as server:
+        yield server
+
+
+def test_no_outage_of_the_broker_loses_or_repeats_a_task(make_app, own_broker, own_redis, chaos):
+    """Nor one of the store beside it, before, after or in the middle of that."""
+    app = make_app(own_redis.url, own_broker.url)
+    ledger = Ledger(app)
+    with ExitStack() as stack:
+        workers = start_workers(app, stack, POOLS)
+        load = stack.enter_context(Load(app, ledger, chaos.chance))
+        store = Outages(own_redis, chaos.chance, load)
+        waves = chaos.scale(1, 12)
+        for _ in range(waves):
+            load.await_more(accepted=20, ended=chaos.chance.randrange(5, 30))
+            if chaos.chance.random() < 0.5:
+                getattr(store, chaos.chance.choice(KINDS))()
+            lost = [worker.log.count("Connection to broker lost") for worker in workers]
+            chaos.chance.choice([own_broker.stop, own_broker.kill])()
+            for worker, count in zip(workers, lost, strict=True):
+                eventually(
+                    lambda w=worker, c=count: w.log.count("Connection to broker lost") > c,
+                    60,
+                    "a worker knows that the broker is away",
+                )
+            # What is stored needs no broker.
+            load.await_more(accepted=20)
+            if chaos.chance.random() < 0.5:
+                store.restart()
+            own_broker.start()
+        load.await_more(accepted=20, ended=20, seconds=120)
+        load.stop()
+        assert_all_ran_once(app, ledger)
+        for worker in workers:
+            assert_changes_of_state_are_said(worker, waves * 10)
