@@ -112,6 +112,21 @@ def test_a_call_that_returns_is_stored_once_wherever_its_first_attempt_was_cut_o
 
 
 @every_cut
+def test_a_callback_that_celery_repeats_by_itself_is_stored_once(
+    app: Celery, proxy: Proxy, worker: Running, point: Point
+) -> None:
+    # As Celery 5.7 calls what comes after a task; before, it left that to the producer.
+    repeated = getattr(app.amqp, "_retry_publish", lambda call: call())
+    fault = proxy.arm(Fault(point, b"EVALSHA"))
+    task_id = repeated(app.signature("any", app=app).set(lru_key="acme").apply_async).id
+    assert fault.happened.is_set()
+    if point is Point.LATE_REQUEST:
+        assert b"repeated" in fault.deliver()
+    worker.run_all()
+    assert worker.ran == {task_id: 1}
+
+
+@every_cut
 def test_a_call_that_raises_is_stored_at_most_once(
     app: Celery, proxy: Proxy, worker: Running, point: Point
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from celery import Celery
@@ -9,6 +10,7 @@ from celery import Celery
 from celery_ranch.publishing.entries import EntryFacts
 from celery_ranch.publishing.storing import Retries, store, written
 from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.model import Publish
 
 __all__ = ["FairProducer", "LazyProducer"]
 
@@ -36,12 +38,17 @@ class FairProducer:
         self._body = body
         self._facts = facts
         self._share = share
+        self._publishing = ExitStack()
+        self._publish: Publish | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
 
     def publish(self, body: Any, **options: Any) -> Any:
         """Store the message as an entry; publish any other one.
+
+        Celery 5.7 repeats the call by itself for a callback: until one has
+        succeeded they are attempts at one publish.
 
         Raises:
             kombu.exceptions.OperationalError: The store refused it, or did
@@ -52,7 +59,11 @@ class FairProducer:
             return self._producer.publish(body, **options)
         entry = self._facts.entry(written(body, options, self._ranch.settings.redis_serializer))
         shares = {} if self._share is None else {(entry.queue, entry.key): self._share}
-        store(self._ranch, [entry], shares, Retries.of(options))
+        if self._publish is None:
+            self._publish = self._publishing.enter_context(self._ranch.publishers.publish())
+        store(self._ranch, [entry], shares, Retries.of(options), self._publish)
+        self._publishing.close()
+        self._publish = None
         return None
 
 

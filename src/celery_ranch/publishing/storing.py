@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ def store(
     entries: list[Entry],
     shares: Mapping[tuple[str, KeyPath], float],
     retries: Retries,
+    publish: Publish | None = None,
 ) -> None:
     """Store entries, all or none, and once; those whose id is taken under another one.
 
@@ -75,6 +76,8 @@ def store(
         entries: At most 1,000; one that is stored under another id is replaced here.
         shares: What to set the shares of keys to before, by queue and key.
         retries: How often to ask a store that is away again.
+        publish: By which the store knows this again, if the caller may repeat
+            it; by default this is one of its own.
 
     Raises:
         kombu.exceptions.OperationalError: The store refused them, or did not
@@ -91,14 +94,14 @@ def store(
             _rename(entries, taken, task_ids)
 
     try:
-        with ranch.publishers.publish() as publish:
+        with nullcontext(publish) if publish else ranch.publishers.publish() as known_by:
             if retries.most == 0:
-                ask(publish)
+                ask(known_by)
             else:
                 retry_over_time(
                     ask,
                     StoreUnavailableError,
-                    args=(publish,),
+                    args=(known_by,),
                     max_retries=retries.most,
                     interval_start=retries.start,
                     interval_step=retries.step,
