@@ -337,6 +337,7 @@ class _Link:
             self._proxy._is_late(self)
             fault._send_late = lambda: self._server.sendall(request)
             fault.then()
+            self._is_mute = True
             _shut(self._client)
             fault.happened.set()
             return False
@@ -356,8 +357,7 @@ class _Link:
             fault = self._awaiting_reply.pop(self._replies, None)
             self._replies += 1
         if fault is None:
-            if not self._is_mute:
-                self._client.sendall(reply)
+            self._say(reply)
             return True
         if fault.point is Point.LATE_REQUEST:
             self.cut()
@@ -369,13 +369,22 @@ class _Link:
             fault.happened.set()
             return True
         if fault.point is Point.REFUSED:
-            self._client.sendall(fault.reply)
+            self._say(fault.reply)
             fault.happened.set()
             return True
         if fault.point is Point.IN_REPLY:
             self._client.sendall(reply[: len(reply) // 2])
         self._strike(fault)
         return False
+
+    def _say(self, reply: bytes) -> None:
+        try:
+            if not self._is_mute:
+                self._client.sendall(reply)
+        except OSError:
+            # Who sends several requests at once may be cut off from late ones by now.
+            if not self._is_mute:
+                raise
 
     def _strike(self, fault: Fault) -> None:
         self.cut()

@@ -16,9 +16,11 @@ configure(app)
 
 @contextmanager
 def run(task):
-    """Record one run as `tests/chaos/ledger.py` reads it."""
+    """Record one run as `tests/chaos/ledger.py` reads it; each retry has a number behind its id."""
     number = uuid.uuid4().hex
-    text = f"{number} {task.request.id} {task.request.hostname} {os.getpid()}"
+    retries = task.request.retries
+    told_id = f"{task.request.id}:{retries}" if retries else task.request.id
+    text = f"{number} {told_id} {task.request.hostname} {os.getpid()}"
     with records.pipeline() as pipe:
         pipe.rpush(f"{settings['name']}:starts", text)
         pipe.hset(f"{settings['name']}:running", number, text)
@@ -46,6 +48,14 @@ def late(self, seconds=0.0):
 def again_if_lost(self, seconds=0.0):
     with run(self):
         time.sleep(seconds)
+
+
+@app.task(bind=True, max_retries=None)
+def retried(self, times):
+    with run(self):
+        pass
+    if self.request.retries < times:
+        raise self.retry(countdown=0)
 
 
 @app.task(bind=True, acks_late=True, reject_on_worker_lost=True)
