@@ -51,6 +51,12 @@ def retry_once(self, value, countdown=0.1):
     return self.request.retries
 
 
+@app.task(rate_limit="20/s", ignore_result=True)
+def nap_at_a_limited_rate(seconds):
+    time.sleep(seconds)
+    record("napped", seconds)
+
+
 @app.task
 def started_at():
     return time.time()

@@ -73,6 +73,17 @@ def test_a_delayed_task_starts_when_it_is_due(app, worker):
     assert result.get(timeout=30) >= sent_at + 0.5
 
 
+def test_what_waits_for_its_rate_goes_on_as_soon_as_a_slot_is_free(app, worker):
+    sent_at = time.monotonic()
+    for _ in range(7):
+        app.send("nap_at_a_limited_rate", 0.3, lru_key="limited")
+    app.await_recorded("napped", 7)
+
+    # A worker that had listened in vain, for 5 seconds each time, would need 15.
+    assert time.monotonic() - sent_at < 10
+    app.await_idle()
+
+
 def test_a_task_revoked_while_it_waits_does_not_run(app, worker):
     app.ranch.pause("revoked")
     result = app.send("note", "revoked", lru_key="revoked")

@@ -195,9 +195,13 @@ class Feeder:
         # event loop.
         with self._running_inline:
             self._execute(request)
+        # Not within the bucket's own timer, which would set another one for
+        # each entry given to it meanwhile.
+        self.admit_soon()
+
+    def admit_soon(self) -> None:
+        """Let a timer give Celery's buckets what is next; any thread may call this."""
         if self._rates.has_more and not self._is_admitting:
-            # Not within the bucket's own timer, which would set another one
-            # for each entry given to it meanwhile.
             self._consumer.timer.call_after(0.0, self._admit)
 
     def stocked_messages(self) -> list[FairMessage]:

@@ -71,6 +71,8 @@ class ThreadDriver:
         """Make sure an outcome is sent soon; any thread may call this."""
         self._said.set()
         self._freed.set()
+        # What leases may be listening, with all that it leased at hand.
+        self._feeder.admit_soon()
 
     def before_run(self) -> None:
         """Do nothing: the settling thread runs beside any task."""
