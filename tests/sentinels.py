@@ -193,9 +193,13 @@ class SentinelServers:
 
         def are_followers() -> bool:
             for server in self.replicas:
-                with self.client(server) as client:
-                    if client.info("replication")["role"] != "slave":
-                        return False
+                try:
+                    with self.client(server) as client:
+                        if client.info("replication")["role"] != "slave":
+                            return False
+                except redis.ConnectionError:
+                    # A sentinel that gives a server a new part cuts off its clients.
+                    return False
             return True
 
         eventually(are_followers, FAILOVER_SECONDS, "the sentinels have made replicas of them")
