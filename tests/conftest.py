@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.servers import (
     RabbitMQServer,
@@ -21,6 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("chaos", "what tests/chaos breaks, and how often")
     group.addoption("--chaos", choices=("short", "long"), default="short", help="how much of it")
     group.addoption("--chaos-seed", type=int, default=None, help="a seed that a failure named")
+
+
+#: Whose PubSub locks itself up when Celery's results are collected while it subscribes:
+#: Celery unsubscribes from each then, and the lock can be taken only once.
+_LOCKS_UP_ON_COLLECTION = (5, 3) <= redis.VERSION < (6, 4)
+
+
+@pytest.fixture(autouse=_LOCKS_UP_ON_COLLECTION)
+def collect_between_tests() -> Iterator[None]:
+    """Let nothing be collected but when a test has ended."""
+    gc.disable()
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,6 @@ class FairApp:
         self.client.conf.celery_ranch = ranch_settings
         configure(self.client)
         self.records = Redis.from_url(redis_url, decode_responses=True)
-        self._sent = []
 
     def close(self):
         """Check what the test leaves behind, and close every connection.
@@ -75,7 +74,6 @@ class FairApp:
             self._close()
 
     def _close(self):
-        self._sent.clear()
         gc.collect()
         self.engine.close()
         self.records.close()
@@ -99,11 +97,7 @@ class FairApp:
         return self.client.signature(f"{self.module}.{task}", args=args, **options)
 
     def send(self, task, *args, **options):
-        result = self.client.send_task(f"{self.module}.{task}", args=args, **options)
-        # A result that is collected while the client subscribes to another one
-        # takes redis-py's lock a second time, for ever (redis-py 5.3).
-        self._sent.append(result)
-        return result
+        return self.client.send_task(f"{self.module}.{task}", args=args, **options)
 
     def tell(self, command, *, worker="w1", **arguments):
         """Give a worker a command of remote control and return what it answers."""
