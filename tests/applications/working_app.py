@@ -93,15 +93,17 @@ def grow(megabytes):
     return os.getpid()
 
 
-@app.task
-def die(value):
+@app.task(bind=True)
+def die(self, value):
     record("started", value)
+    wait_for_leave(self.request.id)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@app.task(acks_late=True)
-def die_late(value):
+@app.task(bind=True, acks_late=True)
+def die_late(self, value):
     record("started", value)
+    wait_for_leave(self.request.id)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
