@@ -1,5 +1,6 @@
 """Results of fair tasks, in each kind of backend."""
 
+import celery
 import pytest
 from celery import chord, group
 from celery.exceptions import ImproperlyConfigured
@@ -145,7 +146,9 @@ def test_a_forgotten_result_is_pending_again(app, key):
 
 @STORED
 @KEYS
-def test_children_are_known_and_collected(app, key):
+def test_children_are_known_and_collected(app, backend, key):
+    if backend == "database" and celery.VERSION < (5, 7):
+        pytest.skip("Celery keeps children in a database from 5.7 on")
     result = app.send("parent", lru_key=key)
     child_id = result.get(timeout=30)
 
@@ -173,6 +176,9 @@ def test_a_group_is_saved_and_restored(app, key):
     members = group(app.signature("add", number) for number in range(3))
     result = members.apply_async(lru_key=key)
     result.save()
+    if celery.VERSION < (5, 7):
+        # Of several results with one id, one alone hears of the end.
+        assert result.get(timeout=30) == [0, 1, 2]
 
     restored = GroupResult.restore(result.id, app=app.client)
     assert restored.get(timeout=30) == [0, 1, 2]
@@ -205,4 +211,7 @@ def test_an_ignored_result_is_not_stored_but_its_error_may_be(app, key):
     assert after.get(timeout=30) == 3
 
     eventually(lambda: told.state == "FAILURE", 30, "the error is stored")
-    assert by_task.state == by_call.state == "PENDING"
+    # To Celery 5.6 a caller who does not know the task wants its result.
+    is_stored = (5, 6) <= celery.VERSION < (5, 7)
+    assert by_task.state == ("SUCCESS" if is_stored else "PENDING")
+    assert by_call.state == "PENDING"

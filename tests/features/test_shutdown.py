@@ -79,6 +79,10 @@ def test_a_cold_shutdown_lets_late_tasks_run_again_and_early_ones_not(
     }
 
 
+@pytest.mark.skipif(
+    (5, 5) <= celery.VERSION < (5, 7),
+    reason="Celery's own handler of the signal raises NotImplementedError into whatever runs",
+)
 @pytest.mark.parametrize("pool", ["solo", "threads"])
 def test_a_cold_shutdown_of_other_pools_loses_no_late_task(make_app, pool):
     app = make_app()
