@@ -167,6 +167,21 @@ def test_without_a_right_a_call_fails_with_redis_s_own_words_and_stores_nothing(
         assert app.engine.snapshot(app.name) == before
 
 
+def test_a_right_denied_in_the_middle_of_a_call_is_no_success(
+    guarded: RedisServer, redis_prefix: str
+) -> None:
+    engine = RedisEngine(limit_user(guarded, redis_prefix), redis_prefix)
+    with contextlib.closing(engine):
+        engine.enqueue([Entry("may", ("acme",), "celery", b"message")])
+        limit_user(guarded, redis_prefix, "-zadd")
+        for due_in_us in (None, 1_000_000):
+            entry = Entry("may not", ("acme",), "celery", b"", due_in_us=due_in_us)
+            with pytest.raises(StoreError, match=r"(?i)no permissions.*'zadd'|can't run"):
+                engine.enqueue([entry])
+            with guarded.client() as client:
+                client.hdel(f"{redis_prefix}{{celery}}:entries", "may not")
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:{port}/0", "redis://:wrong@127.0.0.1:{port}/0"])
 def test_a_wrong_password_is_refused_at_once(url: str, guarded: RedisServer) -> None:
     engine = RedisEngine(url.format(port=guarded.port))

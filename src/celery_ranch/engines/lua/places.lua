@@ -41,12 +41,13 @@ local function entry_of(deliveries, expires, place, key, message)
     .. key .. message
 end
 
--- What is of another type there is not ours, and has no entries.
+-- What is of another type there is not ours, and has no entries. Any other
+-- refusal is the script's: an entry would be counted and stand nowhere.
 local function add(command, place, first, second)
-  if is_mistyped(redis.pcall(command, place, first, second)) then
-    redis.call('DEL', place)
-    redis.call(command, place, first, second)
-  end
+  local reply = redis.pcall(command, place, first, second)
+  if type(reply) == 'number' then return end
+  if is_mistyped(reply) then redis.call('DEL', place) end
+  redis.call(command, place, first, second)
 end
 
 local function add_ready(q, key, sequence, id)
