@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
+from kombu.compression import decompress
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps, loads, registry
 
@@ -15,13 +16,15 @@ from celery_ranch.publishing.storing import written
 EMBED = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
 
-def decoded(body):
-    envelope = unpack(written(body, {"serializer": "json"}, SerializerType.JSON))
-    return loads(
-        envelope.body, envelope.content_type, envelope.content_encoding, {"application/json"}
-    )
+def decoded(body, **options):
+    envelope = unpack(written(body, {"serializer": "json", **options}, SerializerType.JSON))
+    text = envelope.body
+    if "compression" in envelope.headers:
+        text = decompress(text, envelope.headers["compression"])
+    return loads(text, envelope.content_type, envelope.content_encoding, {"application/json"})
 
 
+@pytest.mark.parametrize("compression", [None, "gzip"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -39,10 +42,12 @@ def decoded(body):
     ],
     ids=repr,
 )
-def test_a_body_comes_back_as_kombu_would_bring_it(value):
+def test_a_body_comes_back_as_kombu_would_bring_it(value, compression):
     body = ((value,), {"named": value}, EMBED)
     kind, encoding, text = dumps(body, serializer="json")
-    assert decoded(body) == loads(text, kind, encoding, {"application/json"})
+    assert decoded(body, compression=compression) == loads(
+        text, kind, encoding, {"application/json"}
+    )
 
 
 def test_what_cannot_be_written_is_refused_as_kombu_refuses_it():

@@ -133,9 +133,12 @@ def written(body: Any, options: Mapping[str, Any], serializer: SerializerType) -
         TypeError, ValueError, pickle.PicklingError: A header or property cannot.
     """
     headers = dict(options.get("headers") or {})
-    content_type, content_encoding, text = _serialized(body, options.get("serializer"))
     if options.get("compression"):
+        # Compressing takes no lone surrogates, which kombu writes in ASCII.
+        content_type, content_encoding, text = dumps(body, serializer=options.get("serializer"))
         text, headers["compression"] = compress(text, options["compression"])
+    else:
+        content_type, content_encoding, text = _serialized(body, options.get("serializer"))
     properties = {name: value for name, value in options.items() if name not in _NOT_PROPERTIES}
     properties["delivery_mode"] = maybe_delivery_mode(options.get("delivery_mode"))
     if options.get("priority") is not None:
