@@ -232,12 +232,13 @@ class Ranch:
         """Drop what waits in a queue, and return how many tasks that were.
 
         Each becomes REVOKED, those of paused keys and delayed ones as well. It
-        goes on, one by one, until nothing waits. What is leased runs on.
+        goes on, one by one, until nothing waits that can be cancelled. What is
+        leased runs on.
         """
-        name, dropped = self._queue(queue), 0
+        engine, name, dropped = self.engine, self._queue(queue), 0
         for key in [snapshot.key for snapshot in self.keys(name)]:
-            while entries := self.engine.pending(name, key):
-                dropped += sum(self.cancel(entry_id, name) for entry_id, _ in entries)
+            while gone := [one for one, _ in engine.pending(name, key) if self.cancel(one, name)]:
+                dropped += len(gone)
         return dropped
 
     def retry_dead(self, entry_id: str, queue: str | None = None) -> None:
