@@ -20,6 +20,7 @@ from celery_ranch.engines.redis import VERBS, RedisEngine, Request, ScriptMissin
 from celery_ranch.engines.scripts import load_script
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 from celery_ranch.scheduling.model import (
+    ACTIVATION_BUDGET,
     EngineSettings,
     Entry,
     Outcome,
@@ -321,6 +322,19 @@ def test_an_entry_whose_record_cannot_be_read_goes_to_the_dead_letters(
     assert [letter.message for letter in letters] == [b"", b"0 - - 500 acme", b"no record"]
     assert {(letter.key, letter.reason) for letter in letters} == {(("acme",), "unreadable record")}
     check_queue(client, engine.prefix, "celery")
+
+
+def test_a_lease_passes_over_so_many_keys_of_a_damaged_index_and_comes_back_for_more(
+    engine: RedisEngine, client: redis.Redis
+) -> None:
+    engine.enqueue(entries(1))
+    (index,) = client.keys(f"{engine.prefix}{{celery}}:index:*")
+    strays = {f"0{number:016d}stray-{number}": -1 for number in range(ACTIVATION_BUDGET + 1)}
+    client.zadd(index, strays)
+    first = engine.lease("w", ["celery"], 1)
+    assert (first.leases, first.has_more) == ((), True)
+    (lease,) = engine.lease("w", ["celery"], 1).leases
+    assert lease.entry_id == "0"
 
 
 # -- connections --------------------------------------------------------------

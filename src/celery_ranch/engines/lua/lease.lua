@@ -7,7 +7,8 @@
 --        tag_limit  num   virtual time at which tags are shifted down
 --        lease_us   num   how long a worker new to a queue is trusted, microseconds
 --        dead_limit num   how many dead letters a queue keeps
---        budget     num   how many may be activated, expired or unreadable
+--        budget     num   how many may be activated, expired, unreadable or keys that
+--                         stand for their turn with nothing to be served
 --        limit      num   how many may be leased
 --        worker     str
 -- GIVES  leased has_more next_due lease...   next_due: microseconds from now, or -1;
@@ -58,6 +59,11 @@ while leased < limit do
   local id, sequence, value, state = take_first(q, key, now)
   if state == 'none' then
     node.is_changed = node.is_new
+    if budget == 0 then
+      has_more = 1
+      break
+    end
+    budget = budget - 1
   elseif state == 'leasable' then
     leased, turns = leased + 1, turns + 1
     hand_over(q, key, id, value, sequence, false)
