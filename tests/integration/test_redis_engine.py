@@ -199,6 +199,26 @@ def test_a_publisher_is_remembered_for_a_quarter_of_an_hour_after_its_last_publi
     assert engine.enqueue(entries(1), publish=Publish("p", 1)).stored == 1
 
 
+def test_scripts_that_are_flushed_again_and_again_run_all_the_same(
+    own_engine: RedisEngine, own_redis: RedisServer
+) -> None:
+    is_over = threading.Event()
+
+    def flush() -> None:
+        with own_redis.client() as client:
+            while not is_over.is_set():
+                client.script_flush()
+
+    flushing = threading.Thread(target=flush)
+    flushing.start()
+    try:
+        for number in range(200):
+            assert own_engine.enqueue([replace(ENTRY, entry_id=str(number))]).stored == 1
+    finally:
+        is_over.set()
+        flushing.join()
+
+
 def test_a_full_redis_is_drained_all_the_same(
     own_engine: RedisEngine, own_redis: RedisServer
 ) -> None:

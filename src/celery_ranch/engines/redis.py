@@ -16,7 +16,7 @@ from celery_ranch.engines import checking, wire
 from celery_ranch.engines.connections import Connections, ServerFacts
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
-from celery_ranch.errors import BatchTooLargeError, StoreError
+from celery_ranch.errors import BatchTooLargeError
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
@@ -386,10 +386,8 @@ class RedisEngine:
         except NoScriptError:
             source = load_script(request.verb).source
             self._connections.run(("SCRIPT", "LOAD", source))
-        try:
-            return request.parse(self._connections.run(request.args))
-        except NoScriptError as error:
-            raise StoreError(str(error)) from error
+        # With its source, because scripts may have been flushed once more.
+        return request.parse(self._connections.run(("EVAL", source, *request.args[2:])))
 
 
 def _word(reply: Any) -> str:
