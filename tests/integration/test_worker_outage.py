@@ -1,7 +1,9 @@
 """A worker whose store goes away says so in one line, and in one that it is back."""
 
 import collections
+import time
 
+import psutil
 import pytest
 
 from tests.servers import eventually
@@ -74,4 +76,27 @@ def test_an_outage_that_begins_again_with_the_broker_is_said_once(tmp_path, own_
         await_beats(app, own_redis, 3)
         assert worker.log.count("Lost the store") == 1
         assert worker.log.count("The store answers again") == 1
+    app.close()
+
+
+@pytest.mark.timeout(120)
+def test_a_worker_that_waits_for_a_rate_limit_sleeps_while_its_store_is_away(
+    tmp_path, own_redis, redis_url
+):
+    app = FairApp(tmp_path, redis_url, module="rates_app", ranch={"url": own_redis.url})
+    with app.worker() as worker:
+        app.tell("rate_limit", task_name="rates_app.ten_a_minute", rate_limit="20/m")
+        for key in "abc":
+            app.send("ten_a_minute", "slow", key, lru_key=key)
+        app.await_recorded("slow", 1)
+        eventually(lambda: not app.engine.snapshot(app.name).waiting, 20, "all is leased")
+        own_redis.stop()
+        worker.await_log("Lost the store")
+        before, began_at = psutil.Process(worker.pid).cpu_times(), time.monotonic()
+        # The next ones run without the store, three seconds apart.
+        app.await_recorded("slow", 3, seconds=40)
+        after, seconds = psutil.Process(worker.pid).cpu_times(), time.monotonic() - began_at
+
+    used = after.user + after.system - before.user - before.system
+    assert used < seconds / 10
     app.close()

@@ -101,9 +101,9 @@ class Feeder:
         return len(self._stock)
 
     @property
-    def has_timer(self) -> bool:
-        """Whether Celery has set a timer for what a rate limit lets through next."""
-        return self._rates.is_awaited
+    def given_to_buckets(self) -> int:
+        """How many entries Celery's token buckets were given, each of which may set a timer."""
+        return self._rates.given
 
     @property
     def is_well_stocked(self) -> bool:

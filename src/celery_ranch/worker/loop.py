@@ -116,10 +116,11 @@ class LoopDriver:
         if not self._has_news:
             return
         try:
+            given = self._feeder.given_to_buckets
             self._feeder.feed()
             self._watch_stock()
-            if self._feeder.has_timer:
-                # As in `_call_later`: it may have been set just now.
+            if self._feeder.given_to_buckets != given:
+                # As in `_call_later`: Celery may have set a timer for it.
                 self._signal.set()
             if self._link.is_idle:
                 self._has_news = False

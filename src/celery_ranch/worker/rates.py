@@ -41,6 +41,8 @@ class RateLimits:
 
     def __init__(self) -> None:
         self._limits: dict[str, _Limit] = {}
+        self.given = 0
+        """How many entries it has returned for Celery's buckets."""
 
     def offer(self, message: FairMessage, bucket: Any, now: float) -> float:
         """Take an entry, or return for how many seconds to send it back.
@@ -62,13 +64,9 @@ class RateLimits:
         for task, limit in self._limits.items():
             message = limit.next(buckets.get(task))
             if message is not None:
+                self.given += 1
                 return message
         return None
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether one of Celery's buckets has an entry of ours, and a timer for it."""
-        return any(limit.is_awaited for limit in tuple(self._limits.values()))
 
     @property
     def has_more(self) -> bool:
@@ -98,11 +96,6 @@ class _Limit:
         self._turn = 0
         self._last_turns: dict[KeyPath, int] = {}
         self._ends: dict[KeyPath, float] = {}
-
-    @property
-    def is_awaited(self) -> bool:
-        """Whether Celery's bucket has an entry of ours."""
-        return self._given is not None and self._given.holding.is_parked
 
     def offer(self, message: FairMessage, interval: float, now: float) -> float:
         """As `RateLimits.offer`; `interval` is the time between two tokens."""
