@@ -40,7 +40,7 @@ chaos: $(READY)  ## Break everything, at length (CHAOS_SEED=n repeats a run)
 	$(BIN)/python -m pytest --numprocesses=2 --dist=load tests/chaos --chaos=long \
 		$(if $(CHAOS_SEED),--chaos-seed=$(CHAOS_SEED)) $(PYTEST_ARGS)
 
-matrix: $(READY)  ## Run what touches Celery on every version supported (half an hour)
+matrix: $(READY)  ## Run what touches Celery on every version supported (two hours)
 	$(BIN)/nox --session versions pythons
 
 matrix-short: $(READY)  ## Run what CI runs of the matrix

@@ -110,3 +110,14 @@ def test_every_error_is_in_the_table_of_errors() -> None:
     table = rows(DOCS / "reference" / "errors.md")
     assert sorted(row[0].strip("`") for row in table) == sorted(errors.__all__)
     assert all(len(row) == 3 for row in table)
+
+
+def test_the_table_of_versions_is_that_of_the_matrix() -> None:
+    sets = re.findall(
+        r'"(celery-[^"]+)": Versions\("([^"]+)", "([^"]+)", "([^"]+)"',
+        (ROOT / "noxfile.py").read_text(encoding="utf-8"),
+    )
+    table = rows(DOCS / "reference" / "versions.md")
+
+    assert sets
+    assert [[f"`{name}`", *numbers] for name, *numbers in sets] == table
