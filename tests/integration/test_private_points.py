@@ -1,11 +1,14 @@
 """What is read of other libraries without their leave; this fails when it moves."""
 
+import os
 import select
+import signal
 import time
 from contextlib import suppress
 from types import SimpleNamespace
 from weakref import ref
 
+import celery
 import pytest
 from celery import Celery, group
 from celery._state import _task_stack
@@ -101,16 +104,43 @@ def test_a_job_that_was_written_to_a_process_is_heard_of_after_the_pool_forgot_i
     assert result._accepted
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_a_job_whose_process_is_gone_is_not_waited_for(hub, pool):
-    result = pool.apply_async(len, ("four",))
-    request = SimpleNamespace(_apply_result=ref(result))
-    run_until(hub, lambda: result._write_to is not None)
-    process = result._write_to
-    process.terminate()
+def die_unread(hub, pool, result):
+    """Kill the process that a job was written to before it has read it."""
+    [process] = pool._pool._pool
+    run_until(hub, lambda: process.inqW_fd in pool._pool._all_inqueues)
+    os.kill(process.pid, signal.SIGSTOP)
+    job = result()
+    run_until(hub, lambda: job._write_to is process)
+    os.kill(process.pid, signal.SIGKILL)
     process.join()
+    return job
 
-    assert not keep_in_pipe(request, pool)
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("is_noticed", [True, False])
+def test_a_job_that_a_dead_process_left_in_its_pipe_is_heard_of_when_the_next_one_runs_it(
+    hub, pool, is_noticed
+):
+    heard = []
+    job = die_unread(
+        hub,
+        pool,
+        lambda: pool.apply_async(
+            len, ("four",), accept_callback=lambda *_: heard.append("start"), callback=heard.append
+        ),
+    )
+    if is_noticed:
+        pool.flush()
+    else:
+        pool._pool._cache.pop(job._job)
+    # Before 5.6 Celery then does away with the pipe, and with the job.
+    is_kept = not is_noticed or celery.VERSION[:2] >= (5, 6)
+    assert keep_in_pipe(SimpleNamespace(_apply_result=ref(job)), pool) is is_kept
+    if not is_kept:
+        assert job not in pool._pool.outbound_buffer
+        return
+    run_until(hub, lambda: len(heard) >= 2)
+    assert heard == ["start", 4]
 
 
 def test_celery_stacks_the_tasks_that_run_and_their_requests():

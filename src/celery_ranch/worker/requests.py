@@ -176,8 +176,8 @@ def keep_in_pipe(request: Request, pool: Any) -> bool:
     5.6 also those that run, so nobody would hear of their start and end; here
     the pool is made to remember it.
 
-    `_write_to` and its `_is_alive`, `_accepted`, `_job`, `_cache` and the pool's `_pool` are
-    private to billiard and Celery (checked on Celery 5.4 to 5.7);
+    `_write_to` and its `_is_alive` and `inq`, `_accepted`, `_job`, `_cache` and the pools'
+    `_pool` are private to billiard and Celery (checked on Celery 5.4 to 5.7);
     `tests/integration/test_private_points.py` fails when they move.
     """
     job = job_of(request)
@@ -188,7 +188,14 @@ def keep_in_pipe(request: Request, pool: Any) -> bool:
         # The pool will tell, also if the process is gone.
         return True
     process = getattr(job, "_write_to", None)
-    if process is None or not process._is_alive():
+    if process is None:
         return False
+    if not process._is_alive():
+        # Cancelled, say. What it had not read yet is read by whoever gets its
+        # pipe, and that the pool learns only for jobs it remembers.
+        heirs = (each for each in pool._pool._pool if each.inq is process.inq)
+        process = job._write_to = next(heirs, None)
+        if process is None:
+            return False
     remembered[job._job] = job
     return True
