@@ -16,7 +16,7 @@ from celery_ranch.config import Settings
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.opening import RedisStorage, Store, StoreOffer, choose_store, open_engine
 from celery_ranch.engines.redis import RedisEngine
-from celery_ranch.engines.sentinel import SentinelStore
+from celery_ranch.engines.sentinel_store import SentinelStore
 from celery_ranch.offers import backend_offer, broker_offer
 
 NONE = StoreOffer(None)

@@ -28,8 +28,9 @@ from celery_ranch.engines.sentinel import (
     FoundBySentinels,
     MasterConnection,
     MasterTlsConnection,
-    SentinelStore,
+    store_of_pool,
 )
+from celery_ranch.engines.sentinel_store import SentinelStore
 from celery_ranch.errors import ConfigurationError, StoreError, StoreUnavailableError
 
 __all__ = ["Connections", "ServerFacts", "packed_command", "still_stands", "store_error"]
@@ -285,7 +286,7 @@ def _from_client(client: Any) -> tuple[Any, dict[str, Any]]:
         if value is not None and (name in _TAKEN_OVER or name.startswith("ssl_"))
     }
     if isinstance(pool, SentinelConnectionPool):
-        return _from_sentinels(SentinelStore.from_pool(pool, found))
+        return _from_sentinels(store_of_pool(pool, found))
     return pool.connection_class, found
 
 

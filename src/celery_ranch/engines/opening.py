@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from celery_ranch.config import Settings
 from celery_ranch.engines.memory import MemoryEngine
-from celery_ranch.engines.sentinel import SENTINEL_SCHEME, SentinelStore
+from celery_ranch.engines.sentinel_store import SENTINEL_SCHEME, SentinelStore
 from celery_ranch.errors import ConfigurationError
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import EngineSettings

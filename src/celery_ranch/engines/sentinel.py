@@ -7,103 +7,48 @@ whoever connects again comes to the new master.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import redis
 from redis.exceptions import RedisError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
+from celery_ranch.engines.sentinel_store import SentinelStore
 from celery_ranch.errors import ConfigurationError
 
 __all__ = [
-    "SENTINEL_SCHEME",
     "FoundBySentinels",
     "MasterConnection",
     "MasterTlsConnection",
-    "SentinelStore",
+    "store_of_pool",
 ]
 
-SENTINEL_SCHEME = "sentinel"
-
-_USUAL_PORT = 26379
 #: How long one sentinel may take, in seconds; the next is asked after it.
 _USUAL_SECONDS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-_ALLOWED_URL = "sentinel://[[user]:password@]host[:port][/database];sentinel://host[:port]..."
 
 
-@dataclass(frozen=True, slots=True)
-class SentinelStore:
-    """A Redis that sentinels watch, and how to reach those and it."""
+def store_of_pool(pool: SentinelConnectionPool, options: Mapping[str, Any]) -> SentinelStore:
+    """Return the store of a client that `redis.sentinel.Sentinel.master_for` made.
 
-    sentinels: tuple[tuple[str, int], ...]
-    """Host and port of each sentinel, asked in this order."""
-    master: str
-    """The name they know the master by."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Database, user and password of the master, as redis-py names them."""
-    sentinel_options: Mapping[str, Any] = field(default_factory=dict)
-    """The sentinels' own connection options, as `redis.Redis` takes them."""
-    min_other_sentinels: int = 0
-    """How many others a sentinel must see to be believed."""
-    is_tls: bool = False
-    """Whether the master speaks TLS."""
+    Args:
+        pool: The client's connection pool.
+        options: Database, user and password of the master, as redis-py names them.
 
-    @classmethod
-    def from_url(
-        cls,
-        url: str,
-        master: str,
-        sentinel_options: Mapping[str, Any],
-        min_other_sentinels: int = 0,
-        is_tls: bool = False,
-    ) -> SentinelStore:
-        """Return the store at a URL as Celery writes it.
-
-        Database, user and password are those of the first sentinel's URL.
-
-        Raises:
-            ConfigurationError: The URL is of another form.
-        """
-        addresses: list[tuple[str, int]] = []
-        options: dict[str, Any] = {}
-        for place, text in enumerate(url.split(";")):
-            try:
-                parts = urlsplit(text)
-                address = (parts.hostname or "localhost", parts.port or _USUAL_PORT)
-            except ValueError:
-                raise ConfigurationError("url", url, _ALLOWED_URL) from None
-            database = parts.path.strip("/")
-            is_plain = (database or "0").isdecimal() and not parts.query
-            if parts.scheme != SENTINEL_SCHEME or not is_plain:
-                raise ConfigurationError("url", url, _ALLOWED_URL)
-            addresses.append(address)
-            if place == 0:
-                login = {"username": parts.username, "password": parts.password}
-                options = {name: unquote(text) for name, text in login.items() if text}
-                options["db"] = int(database or 0)
-        return cls(tuple(addresses), master, options, sentinel_options, min_other_sentinels, is_tls)
-
-    @classmethod
-    def from_pool(cls, pool: SentinelConnectionPool, options: Mapping[str, Any]) -> SentinelStore:
-        """Return the store of a client that `redis.sentinel.Sentinel.master_for` made.
-
-        Raises:
-            ConfigurationError: It is a client of replicas.
-        """
-        if not pool.is_master:
-            raise ConfigurationError("url", pool, "a client made by Sentinel.master_for")
-        manager = pool.sentinel_manager
-        found = [each.connection_pool.connection_kwargs for each in manager.sentinels]
-        return cls(
-            tuple((each["host"], each["port"]) for each in found),
-            pool.service_name,
-            options,
-            manager.sentinel_kwargs,
-            manager.min_other_sentinels,
-            issubclass(pool.connection_class, redis.SSLConnection),
-        )
+    Raises:
+        ConfigurationError: It is a client of replicas.
+    """
+    if not pool.is_master:
+        raise ConfigurationError("url", pool, "a client made by Sentinel.master_for")
+    manager = pool.sentinel_manager
+    found = [each.connection_pool.connection_kwargs for each in manager.sentinels]
+    return SentinelStore(
+        tuple((each["host"], each["port"]) for each in found),
+        pool.service_name,
+        options,
+        manager.sentinel_kwargs,
+        manager.min_other_sentinels,
+        issubclass(pool.connection_class, redis.SSLConnection),
+    )
 
 
 class FoundBySentinels:
