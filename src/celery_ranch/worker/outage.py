@@ -27,7 +27,8 @@ class Outage:
     def __init__(self) -> None:
         self._parts: set[str] = set()
         # Parts are green threads and native ones, and nobody waits while it is held.
-        self._lock = native("_thread", "allocate_lock")()
+        # Reentrant for the sake of signal handlers, as the lease book's.
+        self._lock = native("_thread", "RLock")()
 
     def begin(self, part: str, error: Exception) -> None:
         """Note that a part of the worker does not reach the store."""
