@@ -195,6 +195,14 @@ def test_a_lease_is_kept_for_sure_at_first_and_later_only_by_beats():
     assert LeaseBook(lambda: None, lease_seconds=1_000.0).is_kept(young)
 
 
+def test_what_was_given_back_is_not_kept(book):
+    released, requeued, kept = book.take([make_lease(1), make_lease(2), make_lease(3)])
+    book.release(released)
+    book.requeue(requeued)
+
+    assert [book.is_kept(holding) for holding in (released, requeued, kept)] == [False, False, True]
+
+
 def test_what_the_store_does_not_know_of_has_passed_on_unless_it_was_leased_since(book):
     known = book.take([make_lease(1), make_lease(2)])
     (later,) = book.take([make_lease(3)])

@@ -144,8 +144,7 @@ class LeaseBook:
     def keep(self, held: Collection[tuple[str, str, int]], known: Iterable[Holding]) -> None:
         """Note what the store says this worker holds of what was known before it was asked."""
         for holding in known:
-            lease = holding.lease
-            if (lease.queue, lease.entry_id, lease.number) not in held:
+            if _identity(holding.lease) not in held:
                 holding.is_passed_on = True
 
     def keep_until(self, moment: float) -> None:
@@ -156,10 +155,11 @@ class LeaseBook:
         """Whether the lease is this worker's still, as far as can be known here.
 
         Others may have it when this worker was frozen, or could not beat, for
-        longer than leases last.
+        longer than leases last, and when it was given back.
         """
         until = max(self._kept_until, holding.taken_at + self._sure_seconds)
-        return not holding.is_passed_on and monotonic() <= until
+        is_given_up = holding.is_finished or holding.is_passed_on
+        return not is_given_up and monotonic() <= until
 
     def start(self, holding: Holding, now: float, *, acknowledged: bool) -> None:
         """A process of the pool took it; `now` is `time.monotonic()`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from celery_ranch.scheduling.model import KeyPath
@@ -124,7 +125,8 @@ class _Limit:
             if bucket is self._bucket:
                 return None
             # The limit is another one now, and with it the bucket.
-            _take_out(self._given, self._bucket)
+            if not _taken_out(self._given, self._bucket):
+                return None
             self._bucket = bucket
             return self._given
         if not self.at_hand:
@@ -143,14 +145,20 @@ class _Limit:
         return message
 
 
-def _take_out(message: FairMessage, bucket: Any) -> None:
-    """Take an entry out of a bucket that Celery no longer uses.
+def _taken_out(message: FairMessage, bucket: Any) -> bool:
+    """Take an entry out of a bucket that Celery no longer uses, and return whether it was there.
 
-    Celery leaves there what is there, until the old limit lets go of it. That
-    a bucket's `contents` are of (request, tokens) is private to Celery
+    Celery leaves there what is there, until the old limit lets go of it. Where
+    its timers run in a thread, that may have it in hand just now, to put it
+    back or to let it run.
+
+    That a bucket's `contents` are of (request, tokens) is private to Celery
     (checked on 5.4 to 5.7); `tests/integration/test_private_points.py` fails when
     it is otherwise.
     """
-    for each in tuple(bucket.contents):
+    for each in bucket.contents.copy():
         if each[0].message is message:
-            bucket.contents.remove(each)
+            with suppress(ValueError):
+                bucket.contents.remove(each)
+                return True
+    return False
