@@ -105,8 +105,8 @@ class _State:
             assert 0 < self._client.pttl(name) <= PUBLISHER_MEMORY_MS
 
     def _lease(self, held: bytes) -> tuple[str, bytes]:
-        state, _, size = struct.unpack_from(">BdH", held)
-        return STATES[state - 1], held[11 : 11 + size]
+        state, _, size = struct.unpack_from(">BdI", held)
+        return STATES[state - 1], held[13 : 13 + size]
 
     def _names(self, kind: str) -> list[bytes]:
         pattern = self._base.replace(b"[", b"\\[") + kind.encode() + b"*"

@@ -10,6 +10,8 @@ from kombu.serialization import registry
 from kombu.utils.json import loads as kombu_json_loads
 
 from celery_ranch.envelope import Envelope, load_json, unpack
+from celery_ranch.errors import InvalidKeyError
+from celery_ranch.scheduling.model import KeyPath, key_path
 from celery_ranch.worker.leases import Holding, LeaseBook
 
 __all__ = ["FairMessage", "UnfitMessageError", "UnknownTaskError", "build_message"]
@@ -136,6 +138,8 @@ def build_message(
         accept=accept,
         channel=_LeaseChannel(book, holding),
     )
+    _check_key(headers.get("lru_key"), lease.key)
+    _check_limits(headers.get("timelimit"))
     _check(message, known_tasks)
     return message
 
@@ -145,6 +149,26 @@ def _opened(data: bytes, accept_pickle: bool) -> Envelope:
         return unpack(data, accept_pickle=accept_pickle)
     except ValueError as error:
         raise UnfitMessageError(f"unreadable message: {error}") from error
+
+
+def _check_key(header: Any, key: KeyPath) -> None:
+    # What the task calls would inherit it, and fail.
+    if header is None or header == key[0]:
+        return
+    try:
+        key_path(tuple(header) if isinstance(header, list) else header)
+    except InvalidKeyError as error:
+        raise UnfitMessageError(f"the header lru_key: {error}") from error
+
+
+def _check_limits(header: Any) -> None:
+    # Celery would find out when it has taken a slot of the pool for it, and
+    # never give that back (checked on 5.4.0, 5.5.3, 5.6.3 and 5.7.0).
+    if not header:
+        return
+    is_pair = isinstance(header, (list, tuple)) and len(header) == 2
+    if not is_pair or not all(each is None or isinstance(each, (int, float)) for each in header):
+        raise UnfitMessageError(f"the header timelimit is not two numbers: {header!r:.100}")
 
 
 def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
@@ -158,6 +182,8 @@ def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
     name = message.headers.get("task")
     if name is None:
         name = payload.get("task") if isinstance(payload, dict) else None
+    elif not isinstance(message.headers.get("id"), str):
+        raise UnfitMessageError("the header id is not text")
     elif not _is_body(payload):
         raise UnfitMessageError("the body is not (args, kwargs, embed)")
     if not isinstance(name, str):

@@ -8,12 +8,13 @@
 --        id_of_held(held)        its state and entry id alone: a third of the work
 --        held_text(state, sequence, id, key)  the text of one
 --        free(q, lease)           count its slot as free, if it was taken
-local HELD = '>BdH'
+-- Publishers choose ids, so they may be longer than 64 KiB.
+local HELD = '>BdI4'
 local STATES = {'leased', 'started', 'acknowledged', 'finished'}
 local STATE_CODES = {leased = 1, started = 2, acknowledged = 3, finished = 4}
 
 local function lease_of(number, held)
-  if not held or #held < 11 then return nil end
+  if not held or #held < 13 then return nil end
   local state, sequence, size, at = struct.unpack(HELD, held)
   if not STATES[state] or at + size > #held + 1 then return nil end
   return {
