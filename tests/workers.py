@@ -180,6 +180,20 @@ class FairApp:
                 with self.open_store() as client:
                     check_queue(client, engine.prefix, queue)
 
+    def run(self, *arguments):
+        """Run a module with this application's settings, and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", *arguments],
+            cwd=self.tmp_path,
+            env=self.env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     @contextmanager
     def worker(self, *options, name="w1", pool="prefork", concurrency=2, ready=True):
         process = WorkerProcess(self, name, pool, concurrency, options)

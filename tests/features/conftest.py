@@ -42,3 +42,17 @@ def worker(app, request):
     """A prefork worker of that application with two processes."""
     with app.worker(*getattr(request.module, "OPTIONS", ())) as worker:
         yield worker
+
+
+@pytest.fixture
+def make_app(request, tmp_path, redis_url):
+    """Makes applications of the module in APP for one test, with settings of their own."""
+    made = []
+
+    def make(**settings):
+        made.append(FairApp(tmp_path, redis_url, module=request.module.APP, **settings))
+        return made[-1]
+
+    yield make
+    for app in made:
+        app.close()

@@ -1,8 +1,5 @@
 """A Django project with its settings in the CELERY namespace, and a worker by the command."""
 
-import subprocess
-import sys
-
 import pytest
 
 from tests.workers import FairApp
@@ -17,16 +14,7 @@ def app(tmp_path, redis_url):
 
 def test_tasks_called_in_a_transaction_and_by_a_command_run_on_behalf_of_their_keys(app):
     with app.worker():
-        done = subprocess.run(
-            [sys.executable, "-m", "django", "order", "--settings=django_project.settings"],
-            cwd=app.tmp_path,
-            env=app.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert done.returncode == 0, done.stderr
+        app.run("django", "order", "--settings=django_project.settings")
         ran = app.await_recorded("ran", 6 + 2 + 2 + 1)
         app.await_idle()
         assert app.records.llen(f"{app.name}:ran") == len(ran)

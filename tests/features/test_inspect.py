@@ -1,8 +1,6 @@
 """`inspect`, `celery status`, `result` and `purge` on fair tasks of a real worker."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -47,17 +45,7 @@ def gate(app, request):
 
 def celery(app, *arguments):
     """Run the celery command and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", app.module, *arguments],
-        cwd=app.tmp_path,
-        env=app.env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=50,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    return done.stdout
+    return app.run("celery", "-A", app.module, *arguments)
 
 
 @pytest.fixture

@@ -122,17 +122,7 @@ def test_multi_starts_workers_that_run_fair_tasks_and_stops_them_cleanly(app):
     names = [f"one@{app.name}", f"two@{app.name}"]
 
     def multi(verb, *options):
-        command = [sys.executable, "-m", "celery", "-A", app.module, "multi", verb, *names]
-        done = subprocess.run(
-            [*command, *places, *options],
-            cwd=app.tmp_path,
-            env=app.env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        app.run("celery", "-A", app.module, "multi", verb, *names, *places, *options)
 
     def pids():
         return [int(path.read_text()) for path in app.tmp_path.glob("*.pid")]

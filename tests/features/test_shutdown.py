@@ -8,24 +8,12 @@ import celery
 import pytest
 
 from tests.servers import eventually
-from tests.workers import FairApp
+
+APP = "working_app"
 
 pytestmark = pytest.mark.timeout(120)
 
 LEASE_SECONDS = 1.5
-
-
-@pytest.fixture
-def make_app(tmp_path, redis_url):
-    made = []
-
-    def make(**settings):
-        made.append(FairApp(tmp_path, redis_url, module="working_app", **settings))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.close()
 
 
 def send_four(app, seconds):

@@ -3,24 +3,11 @@
 import celery
 import pytest
 
-from tests.workers import FairApp
+APP = "working_app"
 
 pytestmark = pytest.mark.timeout(120)
 
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
-
-
-@pytest.fixture
-def make_app(tmp_path, redis_url):
-    made = []
-
-    def make(**settings):
-        made.append(FairApp(tmp_path, redis_url, module="working_app", **settings))
-        return made[-1]
-
-    yield make
-    for app in made:
-        app.close()
 
 
 def test_a_worker_that_knows_no_other_serves_in_the_rules_order(make_app):
