@@ -208,6 +208,16 @@ def test_a_queue_without_what_every_verb_needs_takes_nothing_until_it_is_mended(
     assert queue.ran == set()
     with pytest.raises(OperationalError, match=f"{queue.name} is damaged"):
         queue.send("refused", key="acme")
+    engine, acme = damaged.engine, (queue.name, ("acme",))
+    for change in (
+        lambda: engine.set_share(*acme, 2.0),
+        lambda: engine.pause(*acme),
+        lambda: engine.resume(*acme),
+        lambda: engine.cancel(queue.name, queue.waiting),
+        lambda: engine.retry_dead(queue.name, queue.waiting),
+    ):
+        with pytest.raises(StoreError, match=f"{queue.name} is damaged"):
+            change()
 
     with damaged.open_store() as redis:
         (key,) = redis.keys(saved(queue.key(f"{name}*").encode()))

@@ -8,6 +8,7 @@
 --        elsewhere        no entry of that id waits; nothing changed
 make_room(base)
 local q = open(base)
+if not is_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
 local _, _, place, key = header_of(value)
 if not key then return {'elsewhere'} end

@@ -34,10 +34,7 @@ end
 local opened, entries, taken = {}, {}, {}
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if not is_sound(q) then
-    return redis.error_reply('ERR the queue ' .. queue_of(queues, q.base)
-      .. ' is damaged: something else was written to its keys')
-  end
+  if not is_sound(q) then return refusal(q) end
   q.sequence_was = q.sequence
   opened[#opened + 1] = q
 end

@@ -7,6 +7,7 @@
 -- GIVES  paused           the key is not served until it is resumed
 make_room(base)
 local q = open(base)
+if not is_sound(q) then return refusal(q) end
 local node = node_of(q, key)
 if node.paused == 0 then
   leave(q, key, node)

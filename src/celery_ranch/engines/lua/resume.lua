@@ -8,6 +8,7 @@
 --        running          it was not paused; nothing changed
 make_room(base)
 local q = open(base)
+if not is_sound(q) then return refusal(q) end
 local node = node_of(q, key)
 if node.paused == 0 then return {'running'} end
 

@@ -9,6 +9,7 @@
 --                         nothing changed
 make_room(base)
 local q = open(base)
+if not is_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
 local _, expires, _, key, message_at = header_of(value)
 if not key or redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end

@@ -8,6 +8,7 @@
 -- GIVES  shared           the key has the share
 make_room(base)
 local q = open(base)
+if not is_sound(q) then return refusal(q) end
 local node = node_of(q, key)
 local is_indexed = node.paused == 0 and redis.call('EXISTS', ready_of(q, key)) == 1
 if is_indexed then leave(q, key, node) end

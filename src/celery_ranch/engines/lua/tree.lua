@@ -8,6 +8,7 @@
 --                              are 0, and nothing of it is saved
 --        is_sound(q, worker)   whether the counters can be read and all else is of the
 --                              Redis type that verbs count on; they would stop halfway
+--        refusal(q)            what a verb replies that would change a queue not sound
 --        save(q)               write counters and records that changed
 --        node_of(q, key)       a key's record, a new one if there is none: S and the
 --                              epoch it was written in, last-served or arrival number
@@ -50,6 +51,11 @@ local function is_sound(q, worker)
     and (q.shifted == 0 or counts('ZCARD', index_of(q, q.epoch - 1)))
     and counts('ZCARD', q.timers) and counts('ZCARD', q.workers)
     and (not worker or counts('HLEN', held_of(q, worker)))
+end
+
+local function refusal(q)
+  return redis.error_reply('ERR the queue ' .. string.match(q.base, '{(.*)}:$')
+    .. ' is damaged: something else was written to its keys')
 end
 
 local function write(command, key, items)
