@@ -22,6 +22,10 @@ from celery_ranch.engines.embedded import (
 from celery_ranch.errors import ConfigurationError, StoreUnavailableError
 from tests.servers import eventually
 
+pytestmark = pytest.mark.skipif(
+    redis.VERSION < (4, 5, 4), reason="redis-py 4.5.2 cannot connect to any unix socket"
+)
+
 #: Uses the folder until its standard input ends, or lets go when told to.
 OPENER = """
 import sys

@@ -32,7 +32,7 @@ PASSWORD = "p:w/d"
 QUOTED = "p%3Aw%2Fd"
 
 needs_unix_sockets = pytest.mark.skipif(
-    redis.VERSION < (4, 5, 5), reason="redis-py 4.5.2 cannot connect to any unix socket"
+    redis.VERSION < (4, 5, 4), reason="redis-py 4.5.2 cannot connect to any unix socket"
 )
 
 
