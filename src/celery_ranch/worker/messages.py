@@ -163,7 +163,7 @@ def _check_key(header: Any, key: KeyPath) -> None:
 
 def _check_limits(header: Any) -> None:
     # Celery would find out when it has taken a slot of the pool for it, and
-    # never give that back (checked on 5.4.0, 5.5.3, 5.6.3 and 5.7.0).
+    # never give that back (seen on 5.7.0).
     if not header:
         return
     is_pair = isinstance(header, (list, tuple)) and len(header) == 2
