@@ -4,6 +4,7 @@ import collections
 import signal
 from dataclasses import replace
 
+import celery
 import pytest
 
 from tests.servers import free_port
@@ -157,7 +158,9 @@ def test_a_cold_shutdown_leaves_no_lease_behind(app):
 
     counts = app.engine.snapshot(app.name)
     assert counts.leased == 0
-    assert app.engine.cancel(app.name, late.id) is not None
+    # Celery 5.4 takes a late task whose process it ended for a failed one.
+    is_back = app.engine.cancel(app.name, late.id) is not None
+    assert is_back is (celery.VERSION >= (5, 5))
     assert app.engine.cancel(app.name, early.id) is None
 
 
