@@ -61,7 +61,9 @@ def test_a_waiting_task_is_announced_as_revoked_at_its_turn_and_never_runs(app, 
         result.revoke()
         await_heard(app, [result.id])
         # The state is set by now with Celery 5.6, before that when the task's turn comes.
-        assert revoked(app, result) == []
+        # A plain task may have come after the word of it, and is announced at once then.
+        if key is not None:
+            assert revoked(app, result) == []
 
     assert_revoked(app, result, "terminated=False expired=False")
     assert result.id not in app.recorded("started")

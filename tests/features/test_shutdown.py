@@ -132,8 +132,10 @@ def test_an_idle_worker_shuts_down_softly_where_it_is_told_to(make_app):
     app = make_app(celery=settings)
     with app.worker() as worker:
         assert app.send("note", "first", lru_key="a").get(timeout=30) == "noted first"
+        # The pool's process waits 30 seconds where nobody has read its last result.
+        app.await_idle()
         worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(30)
+        worker.process.wait(50)
         assert "Initiating Soft Shutdown" in worker.log
 
     assert app.engine.snapshot(app.name).leased == 0
