@@ -110,7 +110,7 @@ def test_a_worker_told_to_shut_down_ends_what_runs_and_leaves_the_rest(app):
         worker.await_log("shutdown")
         app.records.set(f"{app.name}:open:last", 1)
 
-        assert worker.process.wait(30) == 0
+        assert worker.process.wait(50) == 0
         assert runs.get(timeout=20) == "opened"
     counts = app.engine.snapshot(app.name)
     assert (counts.leased, counts.waiting) == (0, 1)

@@ -54,7 +54,7 @@ def test_a_cold_shutdown_lets_late_tasks_run_again_and_early_ones_not(
         for number in signals:
             worker.process.send_signal(number)
             worker.await_log("shutdown (MainProcess)")
-        worker.process.wait(30)
+        worker.process.wait(50)
 
     assert app.engine.snapshot(app.name).leased == 0
     # Celery 5.4 takes a late task whose process it ended for a failed one.
@@ -78,7 +78,7 @@ def test_a_cold_shutdown_of_other_pools_loses_no_late_task(make_app, pool):
     with app.worker(pool=pool, concurrency=4) as worker:
         app.await_recorded("started", 1 if pool == "solo" else 4)
         worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(30)
+        worker.process.wait(50)
 
     assert app.engine.snapshot(app.name).leased == 0
     starts = starts_after_another_worker(app, sent)
@@ -94,7 +94,7 @@ def test_a_cold_shutdown_of_a_green_pool_does_with_what_runs_as_celery_does(make
     with app.worker(pool=pool, concurrency=4) as worker:
         app.await_recorded("started", 4)
         worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(30)
+        worker.process.wait(50)
 
     counts = app.engine.snapshot(app.name)
     assert counts.leased == 0
@@ -113,7 +113,7 @@ def test_a_soft_shutdown_lets_tasks_end_for_a_while_and_gives_back_the_late_ones
         worker.await_log("Initiating Soft Shutdown")
         app.leave(short)
         app.leave(plain)
-        worker.process.wait(30)
+        worker.process.wait(50)
 
     assert sorted(app.recorded("ended")) == ["plain", "short"]
     assert short.get(timeout=10) == ["short", False]

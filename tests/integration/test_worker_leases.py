@@ -154,7 +154,7 @@ def test_a_cold_shutdown_leaves_no_lease_behind(app):
     with app.worker(concurrency=2) as worker:
         app.await_recorded("started", 2)
         worker.process.send_signal(signal.SIGQUIT)
-        worker.process.wait(30)
+        worker.process.wait(50)
 
     counts = app.engine.snapshot(app.name)
     assert counts.leased == 0
