@@ -48,7 +48,7 @@ def strike(how, proxy, worker, load):
         # Some heartbeat, event or command, on one of several connections: Celery
         # may make that one anew and say nothing.
         assert proxy.arm(Fault(Point.IN_REQUEST)).happened.wait(30)
-        load.await_more(ended=40, seconds=300)
+        load.await_more(ended=40)
         return
     if how == "refuse":
         proxy.refuse()
@@ -66,8 +66,7 @@ def strike(how, proxy, worker, load):
     eventually(
         lambda: worker.log.count("Connected to ") > connected, 60, f"it reconnects after: {how}"
     )
-    # py-amqp may block the loop over a frame that was cut in two until its socket times out.
-    load.await_more(ended=20, seconds=300)
+    load.await_more(ended=20)
 
 
 def cut_off_under_load(app, ledger, worker, proxy, chaos):

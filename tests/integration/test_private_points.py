@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import threading
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from celery_ranch import Ranch, configure
 from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.engines.sentinel import MasterConnection
 from celery_ranch.publishing.batches import BatchProducer
+from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import keep_in_pipe
 
 
@@ -187,3 +189,30 @@ def test_a_bucket_of_celery_holds_requests_with_their_tokens():
     Consumer._limit_task(scheduled, "request", bucket, 1)
 
     assert list(bucket.contents) == [("request", 1)]
+
+
+def test_a_consumer_restores_its_prefetch_count_by_a_method_that_may_be_replaced():
+    consumer = Consumer.__new__(Consumer)
+    consumer.__dict__.update(
+        app=Celery("private-points", set_as_current=False),
+        hub=None,
+        pool=SimpleNamespace(num_processes=4),
+        prefetch_multiplier=2,
+        initial_prefetch_count=1,
+        qos=SimpleNamespace(
+            _mutex=threading.Lock(), value=1, set=lambda count: asked.append(count)
+        ),
+        _maximum_prefetch_restored=False,
+        _pending_operations=[],
+    )
+    asked = []
+    restore_on_the_loop(consumer)
+    restore = consumer._restore_prefetch_count_after_connection_restart
+    thread = threading.Thread(target=restore, args=("promise",))
+    thread.start()
+    thread.join(10)
+
+    assert asked == []
+    assert len(consumer._pending_operations) == 1
+    consumer._pending_operations.pop()()
+    assert asked == [3]

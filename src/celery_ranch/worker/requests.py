@@ -62,9 +62,7 @@ def watch(
             ones. What is to be terminated before it began (NotImplementedError
             with threads, the end of a green one) does not run. After any other
             error it does, as a pool of processes runs it: the message is
-            acknowledged by then, and Celery may fail at something else, such
-            as the broker's prefetch count after a reconnection (seen with
-            gevent, AMQP and Celery 5.7).
+            acknowledged by then, and it is something else that failed.
     """
     holding.request = request
     accepted, succeeded = request.on_accepted, request.on_success

@@ -19,6 +19,7 @@ from celery_ranch.worker.inspecting import show_stock
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.loop import LoopDriver
 from celery_ranch.worker.outage import Outage
+from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import job_of, keep_in_pipe
 from celery_ranch.worker.threads import ThreadDriver
 
@@ -86,6 +87,7 @@ class FairStep(bootsteps.StartStopStep):
             else:
                 self._book.release(holding)
         self._jobs = ()
+        restore_on_the_loop(c)
         self._feeder.connect()
         if c.hub is None:
             self._replace(
