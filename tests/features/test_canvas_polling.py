@@ -16,14 +16,30 @@ CHORDS = {
 }
 
 
+#: Broker and backend: each at least once.
+KINDS = (("redis", "database"), ("redis", "filesystem"), ("rabbitmq", "filesystem"))
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=["-".join(kind) for kind in KINDS])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def app(tmp_path_factory, redis_url, broker_url):
-    """An application whose results are files."""
-    results = tmp_path_factory.mktemp("results")
-    settings = {"broker_url": broker_url, "result_backend": f"file://{results}"}
+def broker(kind):
+    return kind[0]
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory, redis_url, broker_url, kind):
+    folder = tmp_path_factory.mktemp(APP)
+    urls = {"database": f"db+sqlite:///{folder}/results.sqlite", "filesystem": f"file://{folder}"}
+    settings = {"broker_url": broker_url, "result_backend": urls[kind[1]]}
     # Polled twice a second, and with others in line.
     settings["result_chord_retry_interval"] = 0.5
-    app = FairApp(tmp_path_factory.mktemp(APP), redis_url, module=APP, celery=settings)
+    app = FairApp(folder, redis_url, module=APP, celery=settings)
+    # Made now: its first table is made by whoever comes first.
+    app.client.backend  # noqa: B018
     yield app
     app.close()
 

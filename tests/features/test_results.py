@@ -1,5 +1,7 @@
 """Results of fair tasks, in each kind of backend."""
 
+import traceback
+
 import celery
 import pytest
 from celery import chord, group
@@ -52,6 +54,7 @@ def app(tmp_path_factory, redis_url, broker_url, backend):
         "broker_url": broker_url,
         "result_backend": urls[backend],
         "result_extended": True,
+        "task_remote_tracebacks": True,
     }
     app = FairApp(folder, redis_url, module=APP, celery=celery)
     # Made now: its first table is made by whoever comes first.
@@ -70,6 +73,16 @@ def test_get_returns_what_the_task_did_and_raises_what_it_raised(app, key):
     assert failed.state == "FAILURE"
     assert failed.failed()
     assert "raise ValueError(message)" in failed.traceback
+
+
+@KEYS
+def test_what_get_raises_has_the_frames_of_the_task(app, key):
+    with pytest.raises(ValueError, match="so") as raised:
+        app.send("fail", "so", lru_key=key).get(timeout=30)
+
+    last = traceback.extract_tb(raised.tb)[-1]
+    assert last.filename.endswith("results_app.py")
+    assert (last.name, last.line) == ("fail", "raise ValueError(message)")
 
 
 @STORED

@@ -4,7 +4,8 @@ import contextlib
 import threading
 
 import pytest
-from celery.exceptions import TaskRevokedError
+from celery import chord
+from celery.exceptions import ChordError, TaskRevokedError
 from celery.result import ResultSet
 
 from tests.servers import eventually
@@ -109,6 +110,26 @@ def test_waiting_tasks_are_revoked_by_a_header_they_are_stamped_with(app, key):
     assert_revoked(app, hit, "terminated=False expired=False")
     assert hit.id not in app.recorded("started")
     assert spared.get(timeout=30) == 3
+
+
+@KEYS
+def test_a_chord_with_a_revoked_member_fails_and_its_body_never_runs(app, key):
+    kept = f"total:{key}"
+    with both_processes_busy(app):
+        header = [app.signature("add", 1), app.signature("wait"), app.signature("add", 2)]
+        body = app.signature("unasked").set(immutable=True)
+        body.args = (kept,)
+        result = chord(header, body).apply_async(lru_key=key)
+        result.parent[1].revoke()
+        await_heard(app, [result.parent[1].id])
+
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=30)
+    eventually(result.ready, 30, "the chord is given up")
+    assert isinstance(result.result, ChordError)
+    app.await_idle()
+    assert [each.state for each in result.parent] == ["SUCCESS", "REVOKED", "SUCCESS"]
+    assert app.recorded(kept) == []
 
 
 @KEYS
