@@ -245,9 +245,11 @@ class Proxy:
             else:
                 link.start()
 
-    def _fault_of(self, request: bytes) -> Fault | None:
+    def _fault_of(self, link: _Link, request: bytes) -> Fault | None:
         """Return the fault that is to happen to a request, and forget it."""
         with self._lock:
+            if link not in self._links:  # it is cut already, and the request lost
+                return None
             for fault in self._faults:
                 if fault.matching not in request:
                     continue
@@ -328,7 +330,7 @@ class _Link:
 
     def _request(self, request: bytes) -> bool:
         number, self._requests = self._requests, self._requests + 1
-        fault = self._proxy._fault_of(request)
+        fault = self._proxy._fault_of(self, request)
         if fault is None:
             self._server.sendall(request)
             return True
@@ -378,13 +380,11 @@ class _Link:
         return False
 
     def _say(self, reply: bytes) -> None:
-        try:
+        # That a client is gone is noticed where its requests are read: one that
+        # sent several at once may be cut off from late ones by now.
+        with contextlib.suppress(OSError):
             if not self._is_mute:
                 self._client.sendall(reply)
-        except OSError:
-            # Who sends several requests at once may be cut off from late ones by now.
-            if not self._is_mute:
-                raise
 
     def _strike(self, fault: Fault) -> None:
         self.cut()

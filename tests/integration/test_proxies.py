@@ -79,6 +79,31 @@ def test_a_late_request_arrives_when_it_is_delivered(
     assert direct.get(key) == b"3"
 
 
+def test_no_fault_happens_to_what_is_on_a_connection_that_was_cut(
+    redis_url: str, direct: redis.Redis, key: str
+) -> None:
+    cuts: list[int] = []
+
+    def cut_first(received: bytes) -> int:
+        end = redis_message(received)
+        if b"INCR" in received[:end] and not cuts:
+            cuts.append(proxy.cut())
+        return end
+
+    never = Retry(NoBackoff(), 0)
+    with (
+        Proxy(redis_url, cut_first) as proxy,
+        redis.Redis.from_url(proxy.url, retry=never, socket_timeout=20) as client,
+    ):
+        fault = proxy.arm(Fault(Point.LATE_REQUEST, matching=b"INCR"))
+        for is_late in (False, True):
+            with pytest.raises(redis.ConnectionError):
+                client.incr(key)
+            assert fault.happened.is_set() is is_late
+        assert not direct.exists(key)
+        assert fault.deliver() == b":1\r\n"
+
+
 def test_what_happens_in_between_happens_after_the_server_and_before_the_client(
     proxy: Proxy, client: redis.Redis, direct: redis.Redis, key: str
 ) -> None:
