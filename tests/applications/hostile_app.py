@@ -29,3 +29,13 @@ def weigh(text):
 @app.task(ignore_result=True)
 def count(number):
     record("counted", number)
+
+
+@app.task
+def measure(nested):
+    """Return how many lists or dicts are around the innermost one, which is empty."""
+    depth = 0
+    while nested:
+        (nested,) = nested.values() if isinstance(nested, dict) else nested
+        depth += 1
+    return depth

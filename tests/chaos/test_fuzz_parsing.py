@@ -101,6 +101,7 @@ def test_a_leased_entry_becomes_a_message_or_is_unfit(chaos):
                 Holding(lease),
                 accept=["application/json"],
                 known_tasks={"add"},
+                is_for_processes=True,
                 accept_pickle=False,
             )
         except UnfitMessageError:

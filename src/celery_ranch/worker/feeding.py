@@ -262,6 +262,7 @@ class Feeder:
             accept=self._accept,
             known_tasks=self._consumer.strategies,
             accept_pickle=self._accept_pickle,
+            is_for_processes=self._consumer.pool.uses_semaphore,
         )
 
     def _announce_unknown(self, message: FairMessage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Collection
 from typing import Any
 
@@ -17,6 +18,12 @@ from celery_ranch.worker.leases import Holding, LeaseBook
 __all__ = ["FairMessage", "UnfitMessageError", "UnknownTaskError", "build_message"]
 
 _JSON = "application/json"
+
+#: With fewer brackets than this, nothing is nested too deep for a pickle.
+_FEW_BRACKETS = 200
+
+#: How many levels less than here may be left where Celery pickles a request.
+_SPARE_LEVELS = 50
 
 #: An expiry that every clock agrees has passed.
 _LONG_AGO = "1970-01-01T00:00:00+00:00"
@@ -106,12 +113,14 @@ def build_message(
     accept: Collection[str],
     known_tasks: Collection[str],
     accept_pickle: bool,
+    is_for_processes: bool,
 ) -> FairMessage:
     """Return the message of a lease.
 
     Raises:
         UnfitMessageError: It cannot be decoded, or its content type is not
-            accepted. Celery's own handler would acknowledge it.
+            accepted: Celery's own handler would acknowledge it. Or it is for
+            a pool of processes, and nested too deep to get there.
         UnknownTaskError: It names a task this worker does not know. Celery's
             own handler would reject it.
     """
@@ -141,6 +150,11 @@ def build_message(
     _check_key(headers.get("lru_key"), lease.key)
     _check_limits(headers.get("timelimit"))
     _check(message, known_tasks)
+    if is_for_processes and _may_be_deep(lease.message, message):
+        body = message.payload
+        # What is embedded gets there as it is: as text.
+        args = body if isinstance(body, dict) else body[:2]
+        _check_depth([envelope.headers, envelope.properties, args])
     return message
 
 
@@ -190,6 +204,23 @@ def _check(message: FairMessage, known_tasks: Collection[str]) -> None:
         raise UnfitMessageError(f"unknown task {name!r}")
     if name not in known_tasks:
         raise UnknownTaskError(name, message)
+
+
+def _may_be_deep(data: bytes, message: FairMessage) -> bool:
+    is_json = data[:1] == b"{" and message._is_json
+    return not is_json or data.count(b"[") + data.count(b"{") >= _FEW_BRACKETS
+
+
+def _check_depth(parts: Any) -> None:
+    # Celery pickles them with the request, when it has taken a slot of the
+    # pool for it, which it would never give back. A plain task ends its worker
+    # (seen on 5.7.0).
+    for _ in range(_SPARE_LEVELS):
+        parts = [parts]
+    try:
+        pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # what was decoded may raise anything
+        raise UnfitMessageError(f"cannot be given to a process: {error!r}") from error
 
 
 def _is_body(payload: Any) -> bool:
