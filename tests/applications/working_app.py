@@ -1,16 +1,30 @@
 """Tasks that show what a worker does with them: they wait, overrun, grow and die."""
 
+import gc
 import os
 import signal
 import time
 
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.worker.control import inspect_command
+from celery.worker.request import Request
 from from_environment import make_app, record, recorded, records, settings, wait_for_leave
 
 from celery_ranch import configure
 
 app = make_app("working_app")
 configure(app)
+
+
+@inspect_command()
+def stop_looking_for_cycles(state):
+    gc.collect()
+    gc.disable()
+
+
+@inspect_command()
+def living_requests(state):
+    return sum(isinstance(each, Request) for each in gc.get_objects())
 
 
 @app.task

@@ -45,6 +45,17 @@ def test_a_task_is_retried(app, worker):
     assert app.recorded("tries") == ["r:0", "r:1"]
 
 
+def test_requests_go_when_they_have_ended_and_not_when_python_looks_for_cycles(app, worker):
+    app.tell("stop_looking_for_cycles")
+    for number in range(10):
+        app.send("note", number, lru_key="cycles", ignore_result=True)
+        app.send("nap_late", 0, lru_key="cycles", ignore_result=True)
+    app.await_idle()
+
+    # A pool may still refer to what each of its two slots ran last.
+    eventually(lambda: app.tell("living_requests") <= 2, 20, "an end of the requests")
+
+
 def test_a_late_acknowledged_task_stays_in_the_store_until_it_has_ended(app, worker):
     late = app.send("wait_late", "late", lru_key="late")
     app.await_recorded("pid", 1)

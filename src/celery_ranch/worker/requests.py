@@ -102,6 +102,7 @@ def watch(
                 end()
 
     def end(run_seconds: float | None = None) -> None:
+        _unwatch(request, holding)
         if holding.is_finished:
             return
         if not request.acknowledged:
@@ -116,6 +117,17 @@ def watch(
 
     request.on_accepted, request.on_success = on_accepted, on_success
     request.on_failure, request.on_timeout = _OnFailure(failed, end), on_timeout
+
+
+def _unwatch(request: Request, holding: Holding) -> None:
+    """Let go of a request that has ended; what the pool has been given still works.
+
+    Otherwise the two would keep each other until Python looks for cycles, and
+    that would take more time than all else that a worker does with a short task.
+    """
+    holding.request = None
+    for name in ("on_accepted", "on_success", "on_failure", "on_timeout"):
+        request.__dict__.pop(name, None)
 
 
 def hear_errors(pool: Any) -> None:
