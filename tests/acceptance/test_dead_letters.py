@@ -1,9 +1,11 @@
 """Entries that no handler should see go to the dead letters, and the worker goes on."""
 
+from dataclasses import replace
+
 import pytest
 
 from celery_ranch.config import SerializerType
-from celery_ranch.envelope import Envelope, pack, unpack
+from celery_ranch.envelope import pack, unpack
 from celery_ranch.scheduling.model import Entry
 
 
@@ -25,10 +27,8 @@ def bury(app, message):
 
 def altered(app, **changes):
     """Return a good message with some of its envelope changed."""
-    message = app.entry("note", "x", key="a").message
-    envelope = unpack(message)
-    fields = {name: getattr(envelope, name) for name in Envelope.__slots__}
-    return pack(Envelope(**{**fields, **changes}), SerializerType.JSON)
+    envelope = unpack(app.entry("note", "x", key="a").message)
+    return pack(replace(envelope, **changes), SerializerType.JSON)
 
 
 def test_a_message_that_cannot_be_unpacked(app):
@@ -47,6 +47,42 @@ def test_a_content_type_that_is_not_accepted(app):
 def test_a_task_that_the_worker_does_not_know(app):
     message = app.entry("there_is_no_such_task", key="a").message
     assert "unknown task 'fair_app.there_is_no_such_task'" in bury(app, message)
+
+
+def test_its_caller_hears_what_the_caller_of_a_plain_task_hears(app):
+    """Of an unknown task that it failed; of what cannot be decoded nothing."""
+    results = {}
+    for name, task, changes in (
+        ("unknown", "there_is_no_such_task", {}),
+        ("garbled", "note", {"body": "{not json"}),
+        ("not accepted", "note", {"content_type": "application/x-python-serialize"}),
+    ):
+        for kind in ("fair", "plain"):
+            entry = app.entry(task, "x", key="a")
+            results[name, kind] = app.client.AsyncResult(entry.entry_id)
+            envelope = replace(unpack(entry.message), **changes)
+            if kind == "fair":
+                message = pack(envelope, SerializerType.JSON)
+                app.engine.enqueue([replace(entry, message=message)])
+                continue
+            with app.client.producer_pool.acquire() as producer:
+                producer.publish(
+                    envelope.body,
+                    routing_key=app.name,
+                    headers=envelope.headers,
+                    content_type=envelope.content_type,
+                    content_encoding=envelope.content_encoding,
+                    **envelope.properties,
+                )
+    with app.worker(pool="solo"):
+        # Each behind the others of its kind.
+        for last in (app.send("note", "last", lru_key="a"), app.send("note", "last")):
+            assert last.get(timeout=20)
+    states = {what: result.state for what, result in results.items()}
+    assert len(app.engine.dead_letters(app.name)) == 3
+    for kind in ("fair", "plain"):
+        assert states["unknown", kind] == "FAILURE"
+        assert states["garbled", kind] == states["not accepted", kind] == "PENDING"
 
 
 def test_a_rejection_by_the_task_itself_is_no_dead_letter(app):
