@@ -22,6 +22,8 @@ ASKED = {
     "wait": b"BLPOP",
 }
 
+WAKE = load_script("wake").sha
+
 REFUSALS = {
     "OOM": b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
     "LOADING": b"-LOADING Redis is loading the dataset in memory\r\n",
@@ -69,6 +71,14 @@ EVERY = [
     for asked in (*ASKED, "load", "AUTH", "SELECT")
     for error in (*REFUSALS, *RESETS, UNANSWERED)
 ]
+
+
+@pytest.fixture(params=["prefork", "gevent", "solo", "threads", "eventlet"])
+def pool(request, chaos):
+    """Every pool, of those that lease in the same way one where there is little time."""
+    if not (chaos.is_long or request.param in ("prefork", "gevent")):
+        pytest.skip("for --chaos=long")
+    return request.param
 
 
 def chosen(chaos):
@@ -166,7 +176,6 @@ def assert_unharmed(app, ledger, worker):
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_a_worker_goes_on_whatever_the_store_answers_and_whatever_it_was_asked(
     make_app, proxy, chaos, pool
 ):
@@ -185,7 +194,6 @@ def test_a_worker_goes_on_whatever_the_store_answers_and_whatever_it_was_asked(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("pool", ["prefork", "gevent"])
 def test_what_is_refused_again_and_again_is_said_once(make_app, proxy, pool):
     """Though everything else is answered meanwhile."""
     with make_app() as app, app.worker(pool=pool) as worker:
@@ -201,3 +209,27 @@ def test_what_is_refused_again_and_again_is_said_once(make_app, proxy, pool):
             outages.assert_goes_on(app, ledger, worker, asked)
         assert_unharmed(app, ledger, worker)
         assert lines(worker, "replies were lost") == []
+
+
+@pytest.mark.timeout(600)
+def test_a_worker_goes_on_when_a_wake_up_cannot_be_handed_on(make_app, proxy, chaos, pool):
+    with make_app() as app, app.worker(pool=pool) as worker:
+        ledger, outages = Ledger(app), Outages()
+        other = f"{app.name}-other"
+        every = [*REFUSALS, *RESETS, UNANSWERED]
+        for error in chaos.chance.sample(every, chaos.scale(2, len(every))):
+            fault = proxy.arm(fault_of(error, WAKE))
+            for _ in range(20):
+                app.tell("add_consumer", queue=other)
+                ledger.accept(app.send("early", lru_key="k", queue=other))
+                ledger.await_all_ended()
+                # It still listens for this queue, for a moment.
+                app.tell("cancel_consumer", queue=other)
+                ledger.accept(app.send("late", lru_key="k", queue=other))
+                if fault.happened.wait(2):
+                    break
+            assert fault.happened.is_set(), (error, worker.log)
+            app.tell("add_consumer", queue=other)
+            outages.assert_goes_on(app, ledger, worker, error)
+        assert_unharmed(app, ledger, worker)
+        assert worker.stop() == 0
