@@ -126,8 +126,10 @@ class Heartbeat:
         if not self._verbs.heartbeat(self._worker) and owned:
             # Too late to call anything back: what runs here goes on, and
             # what is reported of it changes nothing.
-            logger.error(
-                "The store took this worker for dead, and %d leases passed on to others", owned
+            self._outage.journal.say(
+                logger.error,
+                "The store took this worker for dead, and %d leases passed on to others",
+                owned,
             )
         reaped = self._verbs.reap(_REAP_LIMIT)
         while reaped.has_more and not self._is_stopping:
@@ -158,7 +160,9 @@ class Heartbeat:
         lost = strangers & self._strangers
         self._strangers = strangers - lost
         if lost:
-            logger.warning("Giving back %d leases whose replies were lost", len(lost))
+            self._outage.journal.say(
+                logger.warning, "Giving back %d leases whose replies were lost", len(lost)
+            )
             released = OutcomeKind.RELEASED
             self._verbs.settle(
                 self._worker,

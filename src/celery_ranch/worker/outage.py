@@ -6,6 +6,7 @@ import random
 
 from celery.utils.log import get_logger
 
+from celery_ranch.worker.journal import Journal
 from celery_ranch.worker.native import native
 
 __all__ = ["BackOff", "Outage"]
@@ -25,6 +26,8 @@ class Outage:
     """
 
     def __init__(self) -> None:
+        self.journal = Journal()
+        """Where parts that may be native threads log."""
         self._parts: set[str] = set()
         # Parts are green threads and native ones, and nobody waits while it is held.
         # Reentrant for the sake of signal handlers, as the lease book's.
@@ -36,7 +39,8 @@ class Outage:
             is_known = bool(self._parts)
             self._parts.add(part)
         if not is_known:
-            logger.error(
+            self.journal.say(
+                logger.error,
                 "Lost the store (%s). What runs goes on, and what becomes of it is told the store"
                 " later; no fair task is leased until it is back",
                 error,
@@ -50,7 +54,7 @@ class Outage:
             self._parts.discard(part)
             is_over = not self._parts
         if is_over:
-            logger.warning("The store answers again; fair tasks are leased again")
+            self.journal.say(logger.warning, "The store answers again; fair tasks are leased again")
 
 
 class BackOff:

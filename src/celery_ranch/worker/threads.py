@@ -174,6 +174,7 @@ class ThreadDriver:
         # An outcome may come back from a driver that was stopped.
         self._said.wait(_LONGEST_SILENCE_SECONDS)
         self._said.clear()
+        self._outage.journal.flush()
         self._send_outcomes()
 
     def _send_outcomes(self) -> None:
