@@ -90,6 +90,21 @@ def fail(message):
     raise ValueError(message)
 
 
+class LengthyError(Exception):
+    """One that takes long to be told of."""
+
+    def __repr__(self):
+        return "LengthyError()"
+
+    __str__ = __repr__
+
+
+@lru_task(app, ignore_result=True)
+def fail_at_length(size):
+    record("pids", os.getpid())
+    raise LengthyError(b"x" * size)
+
+
 @lru_task(app, acks_late=True, reject_on_worker_lost=True)
 def kill_its_process():
     os.kill(os.getpid(), 9)

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from contextlib import suppress
+from inspect import isgenerator
 from types import SimpleNamespace
 from weakref import ref
 
@@ -23,6 +24,7 @@ from celery_ranch import Ranch, configure
 from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.engines.sentinel import MasterConnection
 from celery_ranch.publishing.batches import BatchProducer
+from celery_ranch.worker.pipes import ResultPipes
 from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import keep_in_pipe
 
@@ -143,6 +145,26 @@ def test_a_job_that_a_dead_process_left_in_its_pipe_is_heard_of_when_the_next_on
         return
     run_until(hub, lambda: len(heard) >= 2)
     assert heard == ["start", 4]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_what_a_pool_had_read_in_part_is_read_on_when_the_loop_was_reset(hub, pool):
+    pipes = ResultPipes()
+    pipes.watch(pool)
+    pool.register_with_event_loop(hub)
+    [process] = pool._pool._pool
+    heard = []
+    pool.apply_async(bytes, (20_000_000,), callback=lambda result: heard.append(len(result)))
+    run_until(hub, lambda: isgenerator(hub.readers[process.outqR_fd][0]))
+    assert heard == []
+
+    hub.reset()  # as Celery does when the broker's connection breaks
+    pipes.watch(pool)
+    pool.register_with_event_loop(hub)
+    pipes.resume(pool, hub)
+    run_until(hub, lambda: heard == [20_000_000])
+    pool.apply_async(len, ("four",), callback=heard.append)
+    run_until(hub, lambda: heard[1:] == [4])
 
 
 def test_celery_stacks_the_tasks_that_run_and_their_requests():

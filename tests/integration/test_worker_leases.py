@@ -5,9 +5,10 @@ import signal
 from dataclasses import replace
 
 import celery
+import psutil
 import pytest
 
-from tests.servers import free_port
+from tests.servers import eventually, free_port
 from tests.workers import FairApp
 
 
@@ -129,6 +130,37 @@ def test_a_broken_connection_to_the_broker_costs_no_entry_and_runs_none_twice(
         assert app.send("note", "next", lru_key="k").get(timeout=20) == "noted next"
         assert worker.stop() == 0
     assert set(collections.Counter(app.recorded("started")).values()) == {1}
+
+
+def suspend_half_told(app, worker, size=50_000_000):
+    """Stop a process while it tells its parent of a long failure; None if it was faster."""
+    parent = psutil.Process(worker.pid)
+    before = parent.io_counters().read_chars
+    app.send("fail_at_length", size, lru_key="a")
+    process = psutil.Process(int(app.await_recorded("pids", 1)[-1]))
+    # By far more than a pipe holds, and than it reads of others.
+    while parent.io_counters().read_chars - before < 1_000_000:
+        assert worker.process.poll() is None
+    process.suspend()
+    if parent.io_counters().read_chars - before < size:
+        return process
+    process.resume()
+    return None
+
+
+def test_a_failure_that_is_half_told_when_the_broker_is_lost_gives_its_slot_back(
+    app_with_own_broker, own_redis
+):
+    app = app_with_own_broker
+    with app.worker(concurrency=1) as worker:
+        process = eventually(lambda: suspend_half_told(app, worker), 30, "a failure is half told")
+        own_redis.client().execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        worker.await_log("Connection to broker lost")
+        eventually(lambda: worker.log.count("Connected to ") == 2, 30, "the worker reconnects")
+        process.resume()
+
+        assert app.send("note", "next", lru_key="b").get(timeout=30) == "noted next"
+        app.await_idle()
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent", "eventlet"])

@@ -19,6 +19,7 @@ from celery_ranch.worker.inspecting import show_stock
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.loop import LoopDriver
 from celery_ranch.worker.outage import Outage
+from celery_ranch.worker.pipes import ResultPipes
 from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import job_of, keep_in_pipe
 from celery_ranch.worker.threads import ThreadDriver
@@ -56,6 +57,7 @@ class FairStep(bootsteps.StartStopStep):
         self._jobs: tuple[Any, ...] = ()
         # What Celery calls when the broker's connection broke, to drop what it held.
         self._forget, c.on_close = c.on_close, self._on_connection_lost
+        self._pipes = ResultPipes()
         self._capacity = Capacity(c, settings.lookahead_seconds)
         self._feeder = Feeder(
             c,
@@ -88,6 +90,8 @@ class FairStep(bootsteps.StartStopStep):
                 self._book.release(holding)
         self._jobs = ()
         restore_on_the_loop(c)
+        if self._has_pipes(c):
+            self._pipes.watch(c.pool)
         self._feeder.connect()
         if c.hub is None:
             self._replace(
@@ -104,6 +108,8 @@ class FairStep(bootsteps.StartStopStep):
 
     def register_with_event_loop(self, c: Any, hub: Any) -> None:
         """Lease on Celery's event loop, where there is one."""
+        if self._has_pipes(c):
+            self._pipes.resume(c.pool, hub)
         self._replace(
             LoopDriver(
                 hub,
@@ -184,9 +190,11 @@ class FairStep(bootsteps.StartStopStep):
             return True
         if holding.is_finished or holding.request is None:
             return False
-        if c.hub is None or not c.pool.uses_semaphore:
-            return False
-        return not keep_in_pipe(holding.request, c.pool)
+        return self._has_pipes(c) and not keep_in_pipe(holding.request, c.pool)
+
+    def _has_pipes(self, c: Any) -> bool:
+        """Whether there is a pool of processes on an event loop."""
+        return c.hub is not None and c.pool.uses_semaphore
 
     def _replace(self, driver: LoopDriver | ThreadDriver | None) -> None:
         before, self._driver = self._driver, driver
