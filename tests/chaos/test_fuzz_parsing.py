@@ -39,6 +39,8 @@ WRITTEN = [
     )
 ]
 
+pytestmark = pytest.mark.timeout(1800)
+
 
 @st.composite
 def damaged(draw, written):
