@@ -27,9 +27,10 @@ for at = first_outcome, #ARGV, 6 do
   q.numbers[#q.numbers + 1] = number
 end
 for _, q in pairs(opened) do
-  for first = 1, is_sound(q, worker) and #q.numbers or 0, 1000 do
+  for first = 1, is_sound(q) and #q.numbers or 0, 1000 do
     local last = math.min(first + 999, #q.numbers)
-    local held = redis.call('HMGET', held_of(q, worker), unpack(q.numbers, first, last))
+    -- Refused, it has none: then nothing is said of any lease.
+    local held = redis.pcall('HMGET', held_of(q, worker), unpack(q.numbers, first, last))
     for i, value in ipairs(held) do
       local number = q.numbers[first + i - 1]
       q.leases[number] = lease_of(number, value)
