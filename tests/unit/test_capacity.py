@@ -71,11 +71,19 @@ def test_the_size_is_the_autoscalers_maximum_of_this_moment():
     assert capacity.room(0) == 2
 
 
-@pytest.mark.parametrize("pool_class, ahead", [(PreforkPool, 0), (SoloPool, 0), (ThreadPool, 100)])
-def test_only_a_pool_of_threads_is_handed_what_was_leased_ahead(pool_class, ahead):
+@pytest.mark.parametrize("pool_class, ahead", [(PreforkPool, 0), (SoloPool, 0), (ThreadPool, 2)])
+def test_only_a_pool_of_threads_is_handed_what_was_leased_ahead_and_never_all(pool_class, ahead):
     pool = pool_class(limit=2)
     pool._pool = SimpleNamespace(_processes=2)
     capacity = make_capacity(pool=pool)
     capacity.learn(0.001)
 
+    assert capacity.lookahead > 2
     assert capacity.handed_over_at_most == capacity.size + ahead
+
+
+def test_a_pool_of_threads_is_handed_nothing_ahead_of_long_tasks():
+    capacity = make_capacity(pool=ThreadPool(limit=2))
+    capacity.learn(10.0)
+
+    assert capacity.handed_over_at_most == 2

@@ -65,12 +65,15 @@ class Capacity:
         """How many entries may be with the pool at once.
 
         A pool of threads has a queue of its own that its threads take from
-        without waking the worker's loop, so it gets the lookahead as well.
+        without waiting for the worker's loop, so it gets as many again of what
+        was leased ahead. It would take all of it, but a message that is with
+        Celery has dozens of objects for Python's collector to look at, again
+        and again, which would take a third of the worker's time.
         """
         pool = self._consumer.pool
         if pool.uses_semaphore or pool.is_green or self.runs_inline:
             return self.size
-        return self.size + self.lookahead
+        return self.size + min(self.size, self.lookahead)
 
     def room(self, slots_taken: int) -> int:
         """Return how many more entries to lease; never negative."""

@@ -111,6 +111,12 @@ class Feeder:
         return self.room < self._capacity.lookahead // 4
 
     @property
+    def is_pool_well_fed(self) -> bool:
+        """Whether the pool has enough for a while, or there is nothing at hand for it."""
+        enough = (self._capacity.size + self._capacity.handed_over_at_most) / 2
+        return not self._stock or self._in_pool > enough
+
+    @property
     def is_stopping(self) -> bool:
         """Whether nothing is handed over any more, so nothing should be leased."""
         return self._is_stopped or _is_set(state.should_stop) or _is_set(state.should_terminate)
@@ -230,9 +236,12 @@ class Feeder:
         self._stocked_slots -= holding.takes_a_slot
         return holding
 
+    @property
+    def _in_pool(self) -> int:
+        return self._book.slots_taken - self._stocked_slots
+
     def _has_slot(self) -> bool:
-        in_pool = self._book.slots_taken - self._stocked_slots
-        return in_pool < self._capacity.handed_over_at_most
+        return self._in_pool < self._capacity.handed_over_at_most
 
     def _is_stale(self) -> bool:
         is_old = monotonic() - self._stocked_at > self.stale_seconds

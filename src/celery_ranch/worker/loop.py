@@ -85,10 +85,11 @@ class LoopDriver:
         """Make sure an outcome is sent soon; any thread may call this."""
         self._has_news = True
         # What happens on the loop is followed by a tick in any case. While a
-        # turn is held back a timer will tick, unless the lookahead runs low.
-        is_on_the_loop = threading.get_ident() == self._loop_thread
-        is_held_back = self._hold_timer is not None and self._feeder.is_well_stocked
-        if not (is_on_the_loop or is_held_back):
+        # turn is held back a timer will tick, unless something runs low.
+        if threading.get_ident() == self._loop_thread or self._signal.is_set:
+            return
+        feeder, is_held_back = self._feeder, self._hold_timer is not None
+        if not (is_held_back and feeder.is_pool_well_fed and feeder.is_well_stocked):
             self._signal.set()
 
     def before_run(self) -> None:

@@ -33,6 +33,11 @@ class LoopSignal:
         os.set_blocking(self._writer, False)
         hub.add_reader(self._reader, self._on_readable)
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the callback was asked for and has not run yet."""
+        return self._is_set
+
     def set(self) -> None:
         """Ask for the callback; asking again before it ran costs nothing."""
         if self._is_set:
