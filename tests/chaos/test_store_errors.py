@@ -56,17 +56,14 @@ class Broken:
     error: str
 
     def arm(self, proxy):
-        """Make it happen; return the faults in the order that they happen in.
-
-        The second is armed first: a worker may lease between the two.
-        """
+        """Make it happen; return the faults in the order that they happen in."""
         if self.asked in ASKED:
             return [proxy.arm(fault_of(self.error, ASKED[self.asked]))]
         if self.asked == "load":
-            second = proxy.arm(fault_of(self.error, b"SCRIPT"))
-            return [proxy.arm(Fault(Point.REFUSED, ASKED["lease"], reply=NO_SCRIPT)), second]
-        second = proxy.arm(fault_of(self.error, self.asked.encode()))
-        return [proxy.arm(Fault(Point.BEFORE_REQUEST, ASKED["lease"])), second]
+            first = Fault(Point.REFUSED, ASKED["lease"], reply=NO_SCRIPT)
+            return [proxy.arm(first), proxy.arm(fault_of(self.error, b"SCRIPT"))]
+        first = proxy.arm(Fault(Point.BEFORE_REQUEST, ASKED["lease"]))
+        return [first, proxy.arm(fault_of(self.error, self.asked.encode()))]
 
 
 EVERY = [
