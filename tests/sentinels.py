@@ -155,8 +155,11 @@ class SentinelServers:
             for server in self.replicas:
                 if not server.is_running:
                     continue
-                with self.client(server) as client:
-                    said = client.info("replication")
+                try:
+                    with self.client(server) as client:
+                        said = client.info("replication")
+                except redis.ConnectionError:  # sentinels have it hang up
+                    return False
                 if said.get("master_link_status") != "up" or said["slave_repl_offset"] < offset:
                     return False
             return True

@@ -138,7 +138,11 @@ def test_a_result_that_is_ignored_is_not_stored(app, key):
     app.await_recorded(f"handlers:{result.id}", 1)
     app.await_idle()
 
-    assert result.state == "PENDING"
+    # To Celery 5.6 a caller who does not know the task wants its result.
+    if (5, 6) <= celery.VERSION < (5, 7):
+        eventually(lambda: result.state == "SUCCESS", 30, "it is stored all the same")
+    else:
+        assert result.state == "PENDING"
 
 
 def test_an_abstract_base_is_no_task(app):

@@ -146,5 +146,6 @@ def test_multi_starts_workers_that_run_fair_tasks_and_stops_them_cleanly(app):
                 os.kill(pid, signal.SIGKILL)
 
     assert pids() == []
-    assert not any(psutil.pid_exists(pid) for pid in started)
+    # They are orphans: whether init has buried them is not in Celery's hands.
+    eventually(lambda: not any(map(psutil.pid_exists, started)), 30, "both are gone")
     assert app.engine.snapshot(app.name).leased == 0
