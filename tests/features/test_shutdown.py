@@ -51,6 +51,8 @@ def test_a_cold_shutdown_lets_late_tasks_run_again_and_early_ones_not(
     sent = send_four(app, 40)
     with app.worker(concurrency=4) as worker:
         app.await_recorded("started", 4)
+        # Celery ends those alone whose start its pool has told it of.
+        eventually(lambda: len(app.tell("active")) == 4, 30, "the worker knows that four run")
         for number in signals:
             worker.process.send_signal(number)
             worker.await_log("shutdown (MainProcess)")
