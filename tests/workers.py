@@ -112,6 +112,18 @@ class FairApp:
         [reply] = eventually(answer, 30, f"{there[0]} answers to {command}")
         return reply[there[0]]
 
+    def await_active(self, count, *, worker="w1"):
+        """Wait until a worker knows that so many tasks run.
+
+        Its pool tells it later than the tasks start, and a cold shutdown ends
+        those alone that it knows of; the others it waits for.
+        """
+        eventually(
+            lambda: len(self.tell("active", worker=worker)) == count,
+            30,
+            f"{worker} knows of {count} tasks that run",
+        )
+
     def recorded(self, kind):
         return self.records.lrange(f"{self.name}:{kind}", 0, -1)
 

@@ -185,6 +185,7 @@ def test_a_cold_shutdown_leaves_no_lease_behind(app):
     early = app.send("note", "early", 1, lru_key="b")
     with app.worker(concurrency=2) as worker:
         app.await_recorded("started", 2)
+        app.await_active(2)
         worker.process.send_signal(signal.SIGQUIT)
         worker.process.wait(50)
 
