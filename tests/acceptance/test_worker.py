@@ -36,6 +36,15 @@ def test_three_unequal_backlogs_run_in_lru_order(fair_app, pool):
     assert order == ["a0", "b0", "c0", "a1", "b1", "a2", "b2", "a3", "a4", "a5"]
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_worker_that_leases_nothing_ahead_runs_a_backlog(fair_app, pool):
+    app = fair_app(ranch={"lookahead_seconds": 0})
+    results = [app.send("note", f"{n}", lru_key="acme") for n in range(5)]
+
+    with app.worker(pool=pool):
+        assert [r.get(timeout=20) for r in results] == [f"noted {n}" for n in range(5)]
+
+
 @pytest.mark.parametrize("pool", POOLS)
 def test_every_pool_runs_a_backlog_and_what_arrives_later(fair_app, pool):
     app = fair_app()

@@ -36,6 +36,9 @@ logger = get_logger(__name__)
 #: Stock older than this many lookaheads is given back.
 _STALE_LOOKAHEADS = 4
 
+#: In seconds: what was leased a moment ago is handed over, however short the lookahead.
+_SHORTEST_STALE_SECONDS = 0.05
+
 
 class Feeder:
     """Hands leases to Celery and hears what becomes of the requests.
@@ -64,7 +67,9 @@ class Feeder:
         self._capacity = capacity
         self._before_run = before_run
         self._say_now = say_now
-        self.stale_seconds = capacity.lookahead_seconds * _STALE_LOOKAHEADS
+        self.stale_seconds = max(
+            capacity.lookahead_seconds * _STALE_LOOKAHEADS, _SHORTEST_STALE_SECONDS
+        )
         self._accept_pickle = accept_pickle
         self._accept = prepare_accept_content(consumer.app.conf.accept_content)
         self._stock: deque[Holding] = deque()
