@@ -57,6 +57,10 @@ class Link(Protocol):
         """Listen for a wake-up for at most so long."""
         ...
 
+    def cease_listening(self) -> None:
+        """Listen no more, if that can be had at once; what was heard unseen counts as heard."""
+        ...
+
     def wake(self, queues: Sequence[str]) -> None:
         """Pass a wake-up on that this worker cannot use; only when idle."""
         ...
@@ -108,6 +112,10 @@ class DirectLink:
         self._is_listening = True
         arguments = (tuple(queues), seconds)
         threading.Thread(target=self._listen, args=arguments, daemon=True).start()
+
+    def cease_listening(self) -> None:
+        # A thread that waits for the engine is not to be interrupted.
+        return
 
     def wake(self, queues: Sequence[str]) -> None:
         self._engine.wake(queues)

@@ -224,6 +224,7 @@ class LoopDriver:
         # since is listened for yet.
         if self._link.is_listening and {*self._queues()} != {*self._listening_to}:
             self._may_lease = True
+            self._link.cease_listening()
         self._look()
 
     def _on_leased(self, leased: Leased, limit: int) -> None:

@@ -70,6 +70,19 @@ class RedisLink:
             request = self._engine.request_wait(queues, seconds)
             self._wakes.send([Call(request, self._on_woken)], seconds)
 
+    def cease_listening(self) -> None:
+        wakes, self._wakes = self._wakes, None
+        if wakes is None:
+            return
+        wakes.close()
+        try:
+            self._wakes = self._line()
+        except Exception as error:
+            self._on_broken(error)
+            return
+        # A token may have been on its way.
+        self._listener.on_woken()
+
     def wake(self, queues: Sequence[str]) -> None:
         if self._turns is not None:
             self._turns.send([Call(self._engine.request_wake(queues), lambda _: None)])
