@@ -1,6 +1,7 @@
 """The demo, run whole as a reader of the README runs it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -58,9 +59,10 @@ def test_the_demo_shows_that_the_quiet_tenants_no_longer_wait(short_path):
     rows = rows_of(output)
     assert set(rows) == {FLOODER, *QUIET_TENANTS}
     assert rows[FLOODER][0] == 100
-    plain_p95 = sum(rows[tenant][2] for tenant in QUIET_TENANTS)
-    fair_p95 = sum(rows[tenant][5] for tenant in QUIET_TENANTS)
-    assert fair_p95 * 3 < plain_p95, output
+    plain_first, fair_first = (
+        int(found) for found in re.findall(r"up to (\d+)", " ".join(output.split()))
+    )
+    assert fair_first * 3 < plain_first, output
 
     chart = ElementTree.parse(short_path / "chart.svg").getroot()
     assert chart.tag == f"{SVG}svg"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +12,13 @@ from redis import Redis
 
 from celery_ranch.demo.apps import STARTS
 from celery_ranch.demo.worker import WorkerFailedError, WorkerProcess
-from celery_ranch.demo.workload import PROCESSES, RUN_SECONDS, Submission, TaskWait
+from celery_ranch.demo.workload import (
+    FLOODER,
+    PROCESSES,
+    RUN_SECONDS,
+    Submission,
+    TaskWait,
+)
 from celery_ranch.engines.embedded import EmbeddedRedis
 
 __all__ = ["Submit", "run"]
@@ -107,6 +114,7 @@ def _submit_and_watch(
     began_at = time.monotonic()
     submitted_at: list[float] = []
     waits: dict[int, TaskWait] = {}
+    flood_starts: list[float] = []
     while len(waits) < len(planned):
         due_seconds = SILENCE_SECONDS
         if len(submitted_at) < len(planned):
@@ -123,7 +131,11 @@ def _submit_and_watch(
             number, started_at = started
             if number in waits or not 0 <= number < len(submitted_at):
                 raise starts.failed(f"task {number} started, which has started before")
-            wait = TaskWait(planned[number].tenant, started_at - submitted_at[number])
+            tenant, since = planned[number].tenant, submitted_at[number]
+            flooded = len(flood_starts) - bisect_right(flood_starts, since)
+            wait = TaskWait(tenant, started_at - since, flooded)
+            if tenant == FLOODER:
+                insort(flood_starts, started_at)
             waits[number] = wait
             on_start(wait)
     return tuple(waits.values())

@@ -43,6 +43,8 @@ class TaskWait:
 
     tenant: str
     seconds: float
+    flood_starts: int
+    """How many of the flooder's tasks started meanwhile, itself not counted."""
 
 
 def submissions(flood_tasks: int) -> tuple[Submission, ...]:
