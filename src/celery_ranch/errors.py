@@ -4,6 +4,11 @@
     ├── ConfigurationError(setting, value, allowed)
     ├── InvalidKeyError(key, allowed)
     ├── InvalidShareError(share, allowed)
+    ├── InvalidLevelError(level, allowed)
+    ├── InvalidCostError(cost, allowed)
+    ├── InvalidLimitError(limit, value, allowed)
+    ├── InvalidTagError(tag, allowed)
+    ├── BacklogFullError(key, limit)
     ├── RoutingError(task, reason)
     ├── BatchTooLargeError(size, limit)
     ├── UnknownEntryError(entry_id)
@@ -21,10 +26,15 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "BacklogFullError",
     "BatchTooLargeError",
     "ConfigurationError",
+    "InvalidCostError",
     "InvalidKeyError",
+    "InvalidLevelError",
+    "InvalidLimitError",
     "InvalidShareError",
+    "InvalidTagError",
     "RanchError",
     "RanchWarning",
     "RoutingError",
@@ -79,6 +89,67 @@ class InvalidShareError(RanchError):
 
     def __str__(self) -> str:
         return f"{_shown(self.share)} is not a share; allowed: {self.allowed}"
+
+
+class InvalidLevelError(RanchError):
+    """A priority is no level that there is. Nothing was stored."""
+
+    def __init__(self, level: Any, allowed: str) -> None:
+        super().__init__(level, allowed)
+        self.level = level
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{_shown(self.level)} is not a priority; allowed: {self.allowed}"
+
+
+class InvalidCostError(RanchError):
+    """A cost is no number, or out of range. Nothing was stored."""
+
+    def __init__(self, cost: Any, allowed: str) -> None:
+        super().__init__(cost, allowed)
+        self.cost = cost
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{_shown(self.cost)} is not a cost; allowed: {self.allowed}"
+
+
+class InvalidLimitError(RanchError):
+    """A limit is of the wrong type or out of range. Nothing was changed."""
+
+    def __init__(self, limit: str, value: Any, allowed: str) -> None:
+        super().__init__(limit, value, allowed)
+        self.limit = limit
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.limit} is {_shown(self.value)}; allowed: {self.allowed}"
+
+
+class InvalidTagError(RanchError):
+    """A tag cannot name a set of keys. Nothing was changed."""
+
+    def __init__(self, tag: Any, allowed: str) -> None:
+        super().__init__(tag, allowed)
+        self.tag = tag
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{_shown(self.tag)} is not a tag; allowed: {self.allowed}"
+
+
+class BacklogFullError(RanchError):
+    """A key has as many entries waiting as it may; try again when some have run."""
+
+    def __init__(self, key: Any, limit: int) -> None:
+        super().__init__(key, limit)
+        self.key = key
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{_shown(self.key)} has {self.limit} tasks waiting, as many as it may"
 
 
 class RoutingError(RanchError):

@@ -6,31 +6,28 @@ read: where another engine differs, this one is right.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from celery_ranch.engines.memory_control import MemoryControl
+from celery_ranch.engines.memory_nodes import prefixes
 from celery_ranch.engines.memory_queue import MemoryQueue, TakenBack
 from celery_ranch.errors import BatchTooLargeError
-from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
     TAG_LIMIT,
-    DeadLetter,
     EngineSettings,
     Enqueued,
     Entry,
     KeyPath,
-    KeySnapshot,
     Lease,
     Leased,
     Outcome,
     OutcomeKind,
     Publish,
-    QueueSnapshot,
     Reaped,
-    valid_share,
 )
 
 __all__ = ["MemoryEngine"]
@@ -39,7 +36,7 @@ _GIVING_BACK = frozenset({OutcomeKind.RELEASED, OutcomeKind.REQUEUED})
 _DEFAULT_SETTINGS = EngineSettings()
 
 
-class MemoryEngine:
+class MemoryEngine(MemoryControl):
     """An engine for one process; keeps every promise of `Engine` but outlives nothing.
 
     Safe for threads, and for greenlets when gevent or eventlet has patched
@@ -63,15 +60,10 @@ class MemoryEngine:
     def __init__(
         self, settings: EngineSettings = _DEFAULT_SETTINGS, tag_limit: int = TAG_LIMIT
     ) -> None:
-        self._settings = settings
-        self._tag_limit = tag_limit
-        self._changed = threading.Condition()
-        self._queues: dict[str, MemoryQueue] = {}
-        self._tokens: set[str] = set()
+        super().__init__(settings, tag_limit)
         #: (queue of the first entry, publisher) -> number of its last stored batch.
         self._published: dict[tuple[str, str], int] = {}
         self._turn = 0
-        self._clock_us = 0
         self._last_reaped_at_us: int | None = None
         self._holds_back_until_us = 0
 
@@ -101,6 +93,8 @@ class MemoryEngine:
                 new.add((entry.queue, entry.entry_id))
             if taken:
                 return Enqueued(stored=0, taken=tuple(taken))
+            if full := self._full(entries):
+                return full
             if publish and publisher:
                 self._published[publisher] = publish.number
             self._store(entries, now_us)
@@ -114,7 +108,7 @@ class MemoryEngine:
             served = self._that_held_entries(queues)
             budget = ACTIVATION_BUDGET
             for queue in served:
-                queue.register(worker, now_us)
+                queue.leases.register(worker, now_us)
                 budget -= queue.activate(budget, now_us)
             leases, budget, is_stopped = self._hand_over(worker, served, limit, budget, now_us)
             for queue in served:
@@ -143,10 +137,10 @@ class MemoryEngine:
                     stale.append(outcome)
                     continue
                 changed[queue.name] = queue
-                if outcome.kind in _GIVING_BACK:
+                if queue.nodes.take_unblocked() or outcome.kind in _GIVING_BACK:
                     due_before.setdefault(queue.name, due_at_us)
             for queue in changed.values():
-                queue.begin_epoch_if_idle()
+                queue.begin_epochs()
                 if queue.name in due_before:
                     self._leave_token(queue, due_before[queue.name])
             return tuple(stale)
@@ -154,7 +148,7 @@ class MemoryEngine:
     def heartbeat(self, worker: str, *, now_us: int | None = None) -> bool:
         with self._changed:
             now_us = self._now_us(now_us)
-            is_known = [queue.beat(worker, now_us) for queue in self._queues.values()]
+            is_known = [queue.leases.beat(worker, now_us) for queue in self._queues.values()]
             return any(is_known)
 
     def held(self, worker: str) -> frozenset[tuple[str, str, int]]:
@@ -174,7 +168,8 @@ class MemoryEngine:
             if not self._holds_back(now_us):
                 for queue in queues:
                     taken_back = queue.reap(limit - len(done), now_us)
-                    if {TakenBack.RELEASED, TakenBack.REQUEUED} & set(taken_back):
+                    is_given_back = {TakenBack.RELEASED, TakenBack.REQUEUED} & set(taken_back)
+                    if queue.nodes.take_unblocked() or is_given_back:
                         self._leave_token(queue, queue.next_due_at_us())
                     done += taken_back
                 has_more = any(queue.is_reapable(now_us) for queue in queues)
@@ -206,112 +201,24 @@ class MemoryEngine:
             for queue in self._that_held_entries(queues):
                 self._leave_token(queue, None)
 
-    # -- control -----------------------------------------------------------------
-
-    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
-        share = valid_share(share)
-        with self._changed:
-            self._open(queue).set_share(key, share)
-
-    def pause(self, queue: str, key: KeyPath) -> None:
-        with self._changed:
-            self._open(queue).pause(key)
-
-    def resume(self, queue: str, key: KeyPath) -> None:
-        with self._changed:
-            state = self._queues.get(queue)
-            if state is not None:
-                state.resume(key)
-                self._leave_token(state, state.next_due_at_us())
-
-    def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
-        with self._changed:
-            state = self._queues.get(queue)
-            return None if state is None else state.cancel(entry_id)
-
-    def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
-        with self._changed:
-            state = self._queues.get(queue)
-            return () if state is None else state.dead.page(offset, limit)
-
-    def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
-        with self._changed:
-            state = self._queues.get(queue)
-            if state is None or not state.retry_dead(entry_id, self._now_us(now_us)):
-                return False
-            self._leave_token(state, state.next_due_at_us())
-            return True
-
-    def delete_dead(self, queue: str, entry_id: str) -> bool:
-        with self._changed:
-            state = self._queues.get(queue)
-            return state is not None and state.delete_dead(entry_id)
-
-    # -- look --------------------------------------------------------------------
-
-    def queues(self) -> frozenset[str]:
-        with self._changed:
-            return self._names()
-
-    def snapshot(self, queue: str, *, now_us: int | None = None) -> QueueSnapshot:
-        with self._changed:
-            state = self._queues.get(queue)
-            if state is None:
-                return QueueSnapshot(queue, 0, 0, 0, 0, 0, None)
-            return state.snapshot(self._now_us(now_us))
-
-    def keys(
-        self, queue: str, cursor: int = 0, count: int = 1_000
-    ) -> tuple[int, tuple[KeySnapshot, ...]]:
-        with self._changed:
-            state = self._queues.get(queue)
-            return (0, ()) if state is None else state.keys(cursor, count)
-
-    def pending(
-        self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
-    ) -> tuple[tuple[str, bytes], ...]:
-        with self._changed:
-            state = self._queues.get(queue)
-            return () if state is None else state.pending(key, offset, limit)
-
-    def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
-        with self._changed:
-            state = self._queues.get(queue)
-            return iter(() if state is None else tuple(state.violations()))
-
-    def warnings(self) -> tuple[str, ...]:
-        return ()
-
-    def close(self) -> None:
-        """Let go of nothing: the memory goes with the engine."""
-
     # -- within --------------------------------------------------------------------
-
-    def _now_us(self, now_us: int | None) -> int:
-        """Return the time given, or this process's clock, which never steps back."""
-        if now_us is not None:
-            return now_us
-        self._clock_us = max(self._clock_us, time.time_ns() // 1_000)
-        return self._clock_us
-
-    def _open(self, name: str) -> MemoryQueue:
-        queue = self._queues.get(name)
-        if queue is None:
-            queue = self._queues[name] = MemoryQueue(name, self._settings, self._tag_limit)
-        return queue
-
-    def _names(self) -> frozenset[str]:
-        return frozenset(name for name, q in self._queues.items() if q.ever_held_an_entry)
-
-    def _that_held_entries(self, names: Sequence[str]) -> list[MemoryQueue]:
-        """Return those of the queues that ever held an entry, each once, in order."""
-        queues = (self._queues.get(name) for name in dict.fromkeys(names))
-        return [queue for queue in queues if queue is not None and queue.ever_held_an_entry]
 
     def _has(self, entry: Entry) -> bool:
         """Return whether the entry's id is in use."""
         queue = self._queues.get(entry.queue)
         return queue is not None and queue.has(entry.entry_id)
+
+    def _full(self, entries: Sequence[Entry]) -> Enqueued | None:
+        """Return the refusal of a batch for which some node has no room, None if all have."""
+        more: Counter[tuple[str, KeyPath]] = Counter()
+        for entry in entries:
+            queue = self._open(entry.queue)
+            for path in prefixes(entry.key):
+                more[entry.queue, path] += 1
+                most = None if entry.is_exempt else queue.most_waiting(path)
+                if most and queue.waiting_below(path) + more[entry.queue, path] > most:
+                    return Enqueued(stored=0, full=path, limit=most)
+        return None
 
     def _store(self, entries: Iterable[Entry], now_us: int) -> None:
         due_before: dict[str, int | None] = {}
@@ -329,10 +236,14 @@ class MemoryEngine:
         leases: list[Lease] = []
         remaining = limit
         while remaining > 0:
-            leasable = [queue for queue in queues if queue.is_leasable()]
+            leasable = [
+                (level, queue.turn, place)
+                for place, queue in enumerate(queues)
+                if (level := queue.first_level()) is not None
+            ]
             if not leasable:
                 break
-            queue = min(leasable, key=lambda queue: queue.turn)
+            queue = queues[min(leasable)[2]]
             if not queue.is_next_expired(now_us):
                 self._turn += 1
                 queue.turn = self._turn
@@ -350,14 +261,6 @@ class MemoryEngine:
         if last_us is None or (now_us - last_us) * 3 > self._settings.lease_us:
             self._holds_back_until_us = now_us + self._settings.lease_us
         return now_us < self._holds_back_until_us
-
-    def _leave_token(self, queue: MemoryQueue, due_before_us: int | None) -> None:
-        """Wake one waiter if something is leasable or comes due earlier than before."""
-        due_at_us = queue.next_due_at_us()
-        is_earlier = due_at_us is not None and (due_before_us is None or due_at_us < due_before_us)
-        if queue.is_leasable() or is_earlier:
-            self._tokens.add(queue.name)
-            self._changed.notify_all()
 
 
 def _earliest_due_at_us(queues: Sequence[MemoryQueue]) -> int | None:

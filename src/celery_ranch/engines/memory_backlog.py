@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -19,6 +20,8 @@ class StoredEntry:
     key: KeyPath
     message: bytes
     expires_at_us: int | None
+    level: int
+    cost: int | None
     sequence: int = 0
     due_at_us: int | None = None
     """Set exactly while it is delayed."""
@@ -34,15 +37,35 @@ class StoredEntry:
 
 
 @dataclass(slots=True)
-class _KeyBacklog:
-    """One key's entries, by sequence number.
+class _Line:
+    """What of one key is due at one level, by sequence number.
 
     `order` is a heap that may name entries which left; `ready` decides.
     """
 
     ready: dict[int, StoredEntry] = field(default_factory=dict)
     order: list[int] = field(default_factory=list)
+
+    def add(self, entry: StoredEntry) -> None:
+        self.ready[entry.sequence] = entry
+        heappush(self.order, entry.sequence)
+
+    def first(self) -> StoredEntry:
+        while self.order[0] not in self.ready:
+            heappop(self.order)
+        return self.ready[self.order[0]]
+
+
+@dataclass(slots=True)
+class _KeyBacklog:
+    """One key's entries: a line for each level, and by number what is delayed."""
+
+    lines: dict[int, _Line] = field(default_factory=dict)
     delayed: dict[int, StoredEntry] = field(default_factory=dict)
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(line.ready) for line in self.lines.values())
 
 
 class Backlog:
@@ -52,6 +75,7 @@ class Backlog:
         self.waiting = 0
         self.delayed = 0
         self._sequence = 0
+        self._below: Counter[KeyPath] = Counter()
         self._keys: dict[KeyPath, _KeyBacklog] = {}
         self._timers: list[tuple[int, int, KeyPath]] = []
 
@@ -63,7 +87,8 @@ class Backlog:
         A fresh entry takes a sequence number, one given back keeps its own.
         """
         if entry.is_fresh:
-            entry.sequence = self._next_sequence()
+            entry.sequence = self.next_sequence()
+        self._count(entry.key, 1)
         if due_at_us is None or due_at_us <= now_us:
             self._add_ready(entry)
             return True
@@ -74,16 +99,15 @@ class Backlog:
         self.delayed += 1
         return False
 
-    def activate(self, now_us: int) -> StoredEntry | None:
-        """Make the delayed entry whose time came first wait as due; return it."""
-        due_at_us = self.next_due_at_us()
-        if due_at_us is None or due_at_us > now_us:
-            return None
+    def activate(self) -> StoredEntry:
+        """Make the delayed entry whose time comes first wait as due; return it."""
+        if self.next_timer() is None:
+            raise LookupError("nothing is delayed")
         _, sequence, key = heappop(self._timers)
         entry = self._keys[key].delayed[sequence]
         self._drop_delayed(entry)
         if entry.is_fresh:
-            entry.sequence = self._next_sequence()
+            entry.sequence = self.next_sequence()
         self._add_ready(entry)
         return entry
 
@@ -92,23 +116,34 @@ class Backlog:
         if entry.due_at_us is not None:
             self._drop_delayed(entry)
         else:
-            del self._keys[entry.key].ready[entry.sequence]
+            del self._keys[entry.key].lines[entry.level].ready[entry.sequence]
             self.waiting -= 1
+        self._count(entry.key, -1)
         self._forget_if_empty(entry.key)
+
+    def next_sequence(self) -> int:
+        """Return a number larger than any before."""
+        self._sequence += 1
+        return self._sequence
 
     # -- looking ---------------------------------------------------------------
 
-    def first(self, key: KeyPath) -> StoredEntry:
-        """Return the key's due entry with the smallest sequence number."""
-        backlog = self._keys[key]
-        while backlog.order[0] not in backlog.ready:
-            heappop(backlog.order)
-        return backlog.ready[backlog.order[0]]
+    def first(self, key: KeyPath, level: int) -> StoredEntry:
+        """Return the key's due entry at a level with the smallest sequence number."""
+        return self._keys[key].lines[level].first()
 
-    def waiting_of(self, key: KeyPath) -> int:
-        """Return how many entries of the key are due."""
+    def below(self, path: KeyPath) -> int:
+        """Return how many entries of a node and below it wait, due or delayed."""
+        return self._below[path]
+
+    def waiting_of(self, key: KeyPath, level: int | None = None) -> int:
+        """Return how many entries of the key are due, at one level or all."""
         backlog = self._keys.get(key)
-        return 0 if backlog is None else len(backlog.ready)
+        if backlog is None:
+            return 0
+        if level is None:
+            return backlog.waiting
+        return len(backlog.lines[level].ready) if level in backlog.lines else 0
 
     def delayed_of(self, key: KeyPath) -> int:
         """Return how many entries of the key are delayed."""
@@ -119,22 +154,23 @@ class Backlog:
         """Return whether anything of the key waits, due or delayed."""
         return key in self._keys
 
-    def next_due_at_us(self) -> int | None:
-        """Return when the next delayed entry comes due, None if there is none."""
+    def next_timer(self) -> tuple[int, int] | None:
+        """Return (due time, sequence) of the next delayed entry, None if there is none."""
         while self._timers:
             due_at_us, sequence, key = self._timers[0]
             backlog = self._keys.get(key)
             if backlog is not None and sequence in backlog.delayed:
-                return due_at_us
+                return due_at_us, sequence
             heappop(self._timers)
         return None
 
     def entries_of(self, key: KeyPath) -> Iterator[StoredEntry]:
-        """Return the key's due entries by number, then the delayed by due time."""
+        """Return the key's due entries by level and number, then the delayed by due time."""
         backlog = self._keys.get(key)
         if backlog is None:
             return
-        yield from (backlog.ready[sequence] for sequence in sorted(backlog.ready))
+        for _, line in sorted(backlog.lines.items()):
+            yield from (line.ready[sequence] for sequence in sorted(line.ready))
         yield from sorted(
             backlog.delayed.values(), key=lambda entry: (entry.due_at_us or 0, entry.sequence)
         )
@@ -145,18 +181,12 @@ class Backlog:
 
     # -- within ------------------------------------------------------------------
 
-    def _next_sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
     def _of(self, key: KeyPath) -> _KeyBacklog:
         return self._keys.setdefault(key, _KeyBacklog())
 
     def _add_ready(self, entry: StoredEntry) -> None:
         entry.is_fresh = False
-        backlog = self._of(entry.key)
-        backlog.ready[entry.sequence] = entry
-        heappush(backlog.order, entry.sequence)
+        self._of(entry.key).lines.setdefault(entry.level, _Line()).add(entry)
         self.waiting += 1
 
     def _drop_delayed(self, entry: StoredEntry) -> None:
@@ -166,5 +196,11 @@ class Backlog:
 
     def _forget_if_empty(self, key: KeyPath) -> None:
         backlog = self._keys[key]
-        if not backlog.ready and not backlog.delayed:
+        if not backlog.waiting and not backlog.delayed:
             del self._keys[key]
+
+    def _count(self, key: KeyPath, more: int) -> None:
+        for size in range(1, len(key) + 1):
+            self._below[key[:size]] += more
+            if not self._below[key[:size]]:
+                del self._below[key[:size]]

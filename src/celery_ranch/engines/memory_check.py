@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_leases import Held, LeaseState
-from celery_ranch.scheduling.fairness import FairTree
+from celery_ranch.scheduling.fairness import FairTree, key_of
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
+from celery_ranch.scheduling.model import LEVELS
 
 __all__ = ["Look"]
 
@@ -21,7 +22,7 @@ class Look:
     queue: str
     entries: Mapping[str, StoredEntry]
     backlog: Backlog
-    race: FairTree
+    tree: FairTree
     leases: Sequence[Held]
     dead: DeadLetters
 
@@ -67,12 +68,17 @@ class Look:
             yield Violation(self.queue, ViolationKind.NOWHERE, entry_id)
 
     def _of_keys(self) -> Iterator[Violation]:
-        for _, key in self.race.keys_after(0):
-            is_due = bool(self.backlog.waiting_of(key)) and not self.race.is_paused(key)
-            if is_due and not self.race.is_racing(key):
-                yield Violation(self.queue, ViolationKind.NOT_IN_INDEX, "/".join(key))
-            elif self.race.is_racing(key) and not is_due:
-                yield Violation(self.queue, ViolationKind.STRAY_INDEX, "/".join(key))
+        for _, path in self.tree.nodes_after(0):
+            key = key_of(path)
+            is_leaf = not self.tree.is_inner(path)
+            for level in LEVELS:
+                waits = bool(is_leaf and self.backlog.waiting_of(key, level))
+                has_work = waits or self.tree.is_raced_below(path, level)
+                is_racing = self.tree.is_racing(path, level)
+                if has_work and not self.tree.blocks(path) and not is_racing:
+                    yield Violation(self.queue, ViolationKind.NOT_IN_INDEX, "/".join(key))
+                elif is_racing and (not has_work or self.tree.blocks(path)):
+                    yield Violation(self.queue, ViolationKind.STRAY_INDEX, "/".join(key))
         for key in self.backlog.backlogged():
-            if self.backlog.has_any_of(key) and key not in self.race:
+            if self.backlog.has_any_of(key) and key not in self.tree:
                 yield Violation(self.queue, ViolationKind.UNKNOWN_KEY, "/".join(key))

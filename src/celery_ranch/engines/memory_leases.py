@@ -1,13 +1,15 @@
-"""The leases of one queue of the memory engine."""
+"""The leases of one queue of the memory engine, and the workers that hold them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from celery_ranch.engines.memory_backlog import StoredEntry
+from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Held", "LeaseState"]
+__all__ = ["Held", "LeaseState", "Leases"]
 
 
 class LeaseState(Enum):
@@ -27,4 +29,69 @@ class Held:
 
     entry: StoredEntry
     number: int
+    leaf: KeyPath
+    """The leaf of the tree that was served."""
+    charged: int | None
+    """With how much, in millionths, to be corrected; None if the cost was known."""
     state: LeaseState = LeaseState.LEASED
+
+
+class Leases:
+    """Who holds what, and until when that worker's leases are valid.
+
+    Args:
+        lease_us: How long a worker's leases outlive its last beat.
+    """
+
+    def __init__(self, lease_us: int) -> None:
+        self._lease_us = lease_us
+        self._held: dict[str, dict[int, Held]] = {}
+        self._until_us: dict[str, int] = {}
+
+    def add(self, worker: str, held: Held) -> None:
+        """Enter a lease."""
+        self._held.setdefault(worker, {})[held.number] = held
+
+    def find(self, worker: str, number: int, entry_id: str) -> Held | None:
+        """Return a worker's lease, None if it has no such one."""
+        held = self._held.get(worker, {}).get(number)
+        return held if held is not None and held.entry.entry_id == entry_id else None
+
+    def drop(self, worker: str, held: Held) -> None:
+        """Forget a lease."""
+        leases = self._held[worker]
+        del leases[held.number]
+        if not leases:
+            del self._held[worker]
+
+    def of(self, worker: str) -> list[Held]:
+        """Return a worker's leases, in the order of their numbers."""
+        return list(self._held.get(worker, {}).values())
+
+    def __iter__(self) -> Iterator[Held]:
+        return (held for leases in self._held.values() for held in leases.values())
+
+    def register(self, worker: str, now_us: int) -> None:
+        """Start a worker's validity, unless it is known already."""
+        self._until_us.setdefault(worker, now_us + self._lease_us)
+
+    def beat(self, worker: str, now_us: int) -> bool:
+        """Renew a worker's validity; return False if it is not known here."""
+        if worker not in self._until_us:
+            return False
+        self._until_us[worker] = now_us + self._lease_us
+        return True
+
+    def valid_workers(self, now_us: int) -> int:
+        """Return how many workers' leases are valid."""
+        return sum(until_us > now_us for until_us in self._until_us.values())
+
+    def dead_workers(self, now_us: int) -> list[str]:
+        """Return the workers that stopped beating, the first to stop first."""
+        dead = [(until, worker) for worker, until in self._until_us.items() if until <= now_us]
+        return [worker for _, worker in sorted(dead)]
+
+    def forget_if_empty(self, worker: str) -> None:
+        """Forget a dead worker that holds nothing."""
+        if worker not in self._held:
+            del self._until_us[worker]

@@ -1,4 +1,4 @@
-"""One queue of the memory engine: its race, its backlog, its leases, its dead."""
+"""One queue of the memory engine: its nodes, its backlog, its leases, its dead."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from itertools import islice
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
-from celery_ranch.engines.memory_leases import Held, LeaseState
-from celery_ranch.scheduling.fairness import FairTree
+from celery_ranch.engines.memory_leases import Held, Leases, LeaseState
+from celery_ranch.engines.memory_nodes import Nodes, prefixes
+from celery_ranch.scheduling.fairness import OWN, Block, key_of
 from celery_ranch.scheduling.invariant import Violation
+from celery_ranch.scheduling.levels import LevelOrder
 from celery_ranch.scheduling.model import (
+    MAX_COST,
     EngineSettings,
     Entry,
     KeyPath,
@@ -53,14 +56,15 @@ class MemoryQueue:
         """When it was last leased from, among the queues; 0 means never."""
         self.ever_held_an_entry = False
         self._settings = settings
-        self._race = FairTree(tag_limit)
         self._backlog = Backlog()
+        self.nodes = Nodes(tag_limit, self._backlog.next_sequence)
+        self._tree = self.nodes.tree
+        self._levels = LevelOrder(settings.level_floor)
         self._number = 0
         self._leased = 0
         self._entries: dict[str, StoredEntry] = {}
         self._waiting_ids: set[str] = set()
-        self._held: dict[str, dict[int, Held]] = {}
-        self._until_us: dict[str, int] = {}
+        self.leases = Leases(settings.lease_us)
         self.dead = DeadLetters(name, settings.dead_letter_limit)
         self._last_leased_at_us: dict[KeyPath, int] = {}
         self._swept_birth = 0
@@ -71,6 +75,15 @@ class MemoryQueue:
         """Return whether an entry is known by that id."""
         return entry_id in self._entries
 
+    def most_waiting(self, path: KeyPath) -> int | None:
+        """Return how many entries may wait at a node and below; None: any number."""
+        policies = self.nodes.policies
+        return policies.holding(path).limits.backlog if policies.was_anything_set else None
+
+    def waiting_below(self, path: KeyPath) -> int:
+        """Return how many entries wait at a node and below, delayed ones included."""
+        return self._backlog.below(path)
+
     def store(self, entry: Entry, now_us: int) -> None:
         """Take an entry whose id is free."""
         stored = StoredEntry(
@@ -78,6 +91,8 @@ class MemoryQueue:
             key=entry.key,
             message=entry.message,
             expires_at_us=_absolute_us(entry.expires_at_us, entry.expires_in_us, now_us),
+            level=entry.level,
+            cost=entry.cost,
         )
         self.ever_held_an_entry = True
         self._entries[stored.entry_id] = stored
@@ -88,43 +103,63 @@ class MemoryQueue:
         if entry_id not in self._waiting_ids:
             return None
         entry = self._entries.pop(entry_id)
-        self._take(entry)
-        self.begin_epoch_if_idle()
+        self._waiting_ids.remove(entry_id)
+        if entry.due_at_us is None:
+            self._tree.remove(entry.key, entry.level)
+        self._backlog.remove(entry)
+        self.begin_epochs()
         return entry.message
 
     # -- leasing ---------------------------------------------------------------
 
-    def is_leasable(self) -> bool:
-        """Return whether some key's turn has come."""
-        return self._race.first() is not None
+    def first_level(self) -> int | None:
+        """Return the first level with something leasable, None if there is none."""
+        return min(self._tree.levels(), default=None)
 
     def next_due_at_us(self) -> int | None:
-        """Return when the next delayed entry comes due, None if there is none."""
-        return self._backlog.next_due_at_us()
+        """Return when something may come to be leasable by itself, None if nothing will."""
+        timer = self._next_timer()
+        return None if timer is None else timer[0]
 
     def activate(self, limit: int, now_us: int) -> int:
-        """Make at most `limit` delayed entries eligible; return how many were due."""
+        """Let at most `limit` entries and nodes be eligible whose time has come; say how many."""
         for activated in range(limit):
-            entry = self._backlog.activate(now_us)
-            if entry is None:
+            timer = self._next_timer()
+            if timer is None or timer[0] > now_us:
                 return activated
-            self._race.offer(entry.key)
+            if timer == self.nodes.next_timer():
+                self.nodes.fire()
+            else:
+                entry = self._backlog.activate()
+                self.nodes.refresh(entry.key, now_us)
+                self._tree.add(entry.key, entry.level)
         return limit
 
     def is_next_expired(self, now_us: int) -> bool:
         """Return whether the entry whose turn it is may not run any more."""
-        return self._next().is_expired(now_us)
+        return self._next()[1].is_expired(now_us)
 
     def hand_over(self, worker: str, now_us: int) -> Lease:
         """Lease the entry whose turn it is; an expired one is not charged."""
-        entry = self._next()
+        leaf, entry = self._next()
         is_expired = entry.is_expired(now_us)
-        self._take(entry)
+        self._waiting_ids.remove(entry.entry_id)
+        self._backlog.remove(entry)
         self._number += 1
-        if not is_expired:
-            self._race.serve(entry.key, self._number)
-            self._last_leased_at_us[entry.key] = now_us
-        self._held.setdefault(worker, {})[self._number] = Held(entry, self._number)
+        charged = None
+        if is_expired:
+            self._tree.hand_out(leaf, entry.level)
+            self.nodes.changed(leaf, now_us)
+        else:
+            self._levels.dispatched(entry.level, self._tree.levels())
+            charged = self.nodes.estimates.of(entry.key) if entry.cost is None else None
+            cost = entry.cost if charged is None else charged
+            assert cost is not None
+            self._tree.serve(leaf, entry.level, self._number, cost)
+            self.nodes.started(leaf, now_us)
+            for path in prefixes(entry.key):
+                self._last_leased_at_us[path] = now_us
+        self.leases.add(worker, Held(entry, self._number, leaf, charged))
         self._leased += 1
         return Lease(
             entry_id=entry.entry_id,
@@ -135,54 +170,72 @@ class MemoryQueue:
             message=entry.message,
             is_expired=is_expired,
             is_suspect=entry.is_suspect,
+            level=entry.level,
         )
 
     def end_lease_call(self) -> None:
-        """Keep virtual time in its range."""
-        self._race.shift_at_limit()
+        """Keep virtual times in their range."""
+        self._tree.shift_at_limit()
+        self.nodes.take_unblocked()
 
     # -- settling --------------------------------------------------------------
 
     def settle(self, worker: str, outcome: Outcome, now_us: int) -> bool:
         """Record what became of a lease; return False if it had passed on."""
-        held = self._held.get(worker, {}).get(outcome.number)
-        if held is None or held.entry.entry_id != outcome.entry_id:
+        held = self.leases.find(worker, outcome.number, outcome.entry_id)
+        if held is None:
             return False
         kind = outcome.kind
         if kind is OutcomeKind.STARTED:
             if held.state is LeaseState.LEASED:
                 held.state = LeaseState.STARTED
         elif kind is OutcomeKind.ACKNOWLEDGED:
-            self._acknowledge(worker, held)
+            self._acknowledge(worker, held, now_us)
         elif kind is OutcomeKind.FINISHED:
-            self._finish(worker, held)
-        elif held.state is LeaseState.ACKNOWLEDGED:
-            self._drop_lease(worker, held)
+            self._finish(worker, held, outcome.run_us, now_us)
         else:
-            self._drop_lease(worker, held)
-            self._dispose(held.entry, outcome, now_us)
+            was_acknowledged = held.state is LeaseState.ACKNOWLEDGED
+            self._drop_lease(worker, held, outcome.run_us, now_us)
+            if not was_acknowledged:
+                self._dispose(held.entry, outcome, now_us)
         return True
 
-    def begin_epoch_if_idle(self) -> None:
-        """Forget all start tags if nothing waits as due and no slot is taken."""
-        if not self._backlog.waiting and not self._leased:
-            self._race.begin_epoch()
+    def begin_epochs(self) -> None:
+        """Forget the start tags of races in which nothing is due and no slot is taken."""
+        self._tree.begin_epochs()
 
-    def _acknowledge(self, worker: str, held: Held) -> None:
+    def _acknowledge(self, worker: str, held: Held, now_us: int) -> None:
         if held.state is LeaseState.ACKNOWLEDGED:
             return
         del self._entries[held.entry.entry_id]
         if held.state is LeaseState.FINISHED:
-            self._drop_lease(worker, held)
+            self._drop_lease(worker, held, None, now_us)
         else:
             held.state = LeaseState.ACKNOWLEDGED
 
-    def _finish(self, worker: str, held: Held) -> None:
+    def _finish(self, worker: str, held: Held, run_us: int | None, now_us: int) -> None:
         if held.state is LeaseState.ACKNOWLEDGED:
-            self._drop_lease(worker, held)
+            self._drop_lease(worker, held, run_us, now_us)
         elif held.state is not LeaseState.FINISHED:
+            self._free(held, run_us, now_us)
             held.state = LeaseState.FINISHED
-            self._leased -= 1
+
+    def _free(self, held: Held, run_us: int | None, now_us: int) -> None:
+        """Give a lease's slot back; what it was charged is corrected to what was measured.
+
+        What started and was not measured keeps its charge.
+        """
+        self._leased -= 1
+        entry = held.entry
+        if run_us is None and held.state is LeaseState.LEASED:
+            run_us = 0
+        if held.charged is not None and run_us is not None:
+            run_us = min(run_us, MAX_COST)
+            self._tree.correct(held.leaf, entry.level, held.charged, run_us)
+            if run_us:
+                self.nodes.estimates.learn(entry.key, run_us)
+        self._tree.finish(held.leaf, entry.level)
+        self.nodes.changed(held.leaf, now_us)
 
     def _dispose(self, entry: StoredEntry, outcome: Outcome, now_us: int) -> None:
         """Put an entry whose lease just ended where its outcome says."""
@@ -195,63 +248,43 @@ class MemoryQueue:
         elif self._count_delivery(entry, now_us):
             self._put(entry, now_us + requeue_delay_us(entry.deliveries), now_us)
 
-    def _drop_lease(self, worker: str, held: Held) -> None:
-        leases = self._held[worker]
-        del leases[held.number]
-        if not leases:
-            del self._held[worker]
+    def _drop_lease(self, worker: str, held: Held, run_us: int | None, now_us: int) -> None:
+        self.leases.drop(worker, held)
         if held.state is not LeaseState.FINISHED:
-            self._leased -= 1
+            self._free(held, run_us, now_us)
 
     # -- workers ---------------------------------------------------------------
 
-    def register(self, worker: str, now_us: int) -> None:
-        """Start a worker's validity, unless it is known already."""
-        self._until_us.setdefault(worker, now_us + self._settings.lease_us)
-
-    def beat(self, worker: str, now_us: int) -> bool:
-        """Renew a worker's validity; return False if it is not known here."""
-        if worker not in self._until_us:
-            return False
-        self._until_us[worker] = now_us + self._settings.lease_us
-        return True
-
     def held(self, worker: str) -> Iterator[tuple[str, int]]:
         """Return (entry id, lease number) of each of the worker's leases."""
-        for held in self._held.get(worker, {}).values():
-            yield held.entry.entry_id, held.number
+        return ((held.entry.entry_id, held.number) for held in self.leases.of(worker))
 
     def reap(self, limit: int, now_us: int) -> list[TakenBack]:
         """Take back at most `limit` entries of dead workers, in their order."""
         done: list[TakenBack] = []
-        for worker in self._dead_workers(now_us):
-            for held in islice(list(self._held.get(worker, {}).values()), limit - len(done)):
-                self._drop_lease(worker, held)
+        for worker in self.leases.dead_workers(now_us):
+            for held in self.leases.of(worker)[: limit - len(done)]:
+                self._drop_lease(worker, held, None, now_us)
                 done.append(self._take_back(held, now_us))
-            if worker not in self._held:
-                del self._until_us[worker]
+            self.leases.forget_if_empty(worker)
         if done:
-            self.begin_epoch_if_idle()
+            self.begin_epochs()
         return done
 
     def is_reapable(self, now_us: int) -> bool:
         """Return whether a dead worker still has leases."""
-        return any(worker in self._held for worker in self._dead_workers(now_us))
+        return any(map(self.leases.of, self.leases.dead_workers(now_us)))
 
     def forget_idle_keys(self, limit: int, now_us: int) -> None:
-        """Look at `limit` keys, on from the last ones, and forget the idle."""
-        looked_at = list(islice(self._race.keys_after(self._swept_birth), limit))
+        """Look at `limit` nodes, on from the last ones, and forget the idle."""
+        looked_at = list(islice(self._tree.nodes_after(self._swept_birth), limit))
         self._swept_birth = looked_at[-1][0] if len(looked_at) == limit and looked_at else 0
-        for _, key in looked_at:
-            last_us = self._last_leased_at_us.get(key)
+        for _, path in looked_at:
+            last_us = self._last_leased_at_us.get(path)
             is_idle = last_us is None or now_us - last_us >= self._settings.idle_key_us
-            if is_idle and not self._backlog.has_any_of(key) and self._race.is_forgettable(key):
-                self._race.forget(key)
-                self._last_leased_at_us.pop(key, None)
-
-    def _dead_workers(self, now_us: int) -> list[str]:
-        dead = [(until, worker) for worker, until in self._until_us.items() if until <= now_us]
-        return [worker for _, worker in sorted(dead)]
+            if is_idle and not self._backlog.below(path) and self.nodes.is_forgettable(path):
+                self.nodes.forget(path)
+                self._last_leased_at_us.pop(path, None)
 
     def _take_back(self, held: Held, now_us: int) -> TakenBack:
         """Put the entry of a dead worker's lease back, unless it is done with."""
@@ -300,18 +333,6 @@ class MemoryQueue:
 
     # -- keys --------------------------------------------------------------------
 
-    def set_share(self, key: KeyPath, share: float) -> None:
-        """Give a key a share, at once."""
-        self._race.set_share(key, share)
-
-    def pause(self, key: KeyPath) -> None:
-        """Take a key out of circulation."""
-        self._race.pause(key)
-
-    def resume(self, key: KeyPath) -> None:
-        """Let a paused key be served again."""
-        self._race.resume(key)
-
     def snapshot(self, now_us: int) -> QueueSnapshot:
         """Return the queue's counts."""
         due_at_us = self.next_due_at_us()
@@ -321,17 +342,17 @@ class MemoryQueue:
             delayed=self._backlog.delayed,
             leased=self._leased,
             dead=len(self.dead),
-            workers=sum(until > now_us for until in self._until_us.values()),
+            workers=self.leases.valid_workers(now_us),
             next_due_in_us=None if due_at_us is None else max(0, due_at_us - now_us),
         )
 
     def keys(self, cursor: int, count: int) -> tuple[int, tuple[KeySnapshot, ...]]:
         """Return `count` keys known after the cursor, and the next cursor."""
-        page = list(islice(self._race.keys_after(cursor), max(1, count) + 1))
+        page = list(islice(self._tree.nodes_after(cursor), max(1, count) + 1))
         is_last = len(page) <= max(1, count)
         page = page[: max(1, count)]
         next_cursor = 0 if is_last else page[-1][0]
-        return next_cursor, tuple(self._key_snapshot(key) for _, key in page)
+        return next_cursor, tuple(self._key_snapshot(p) for _, p in page if p[-1] != OWN)
 
     def pending(self, key: KeyPath, offset: int, limit: int) -> tuple[tuple[str, bytes], ...]:
         """Return (entry id, message) of a slice of the key's backlog."""
@@ -340,8 +361,8 @@ class MemoryQueue:
 
     def violations(self) -> Iterator[Violation]:
         """Yield what is wrong, as `Engine.check`."""
-        leases = [held for leases in self._held.values() for held in leases.values()]
-        look = Look(self.name, self._entries, self._backlog, self._race, leases, self.dead)
+        leases = tuple(self.leases)
+        look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead)
         yield from look.violations(self._leased)
 
     def _key_snapshot(self, key: KeyPath) -> KeySnapshot:
@@ -349,34 +370,35 @@ class MemoryQueue:
             key=key,
             waiting=self._backlog.waiting_of(key),
             delayed=self._backlog.delayed_of(key),
-            share=self._race.share(key),
-            is_paused=self._race.is_paused(key),
+            share=self._tree.share(key),
+            is_paused=bool(self._tree.blocks(key) & Block.PAUSED),
             last_leased_at_us=self._last_leased_at_us.get(key),
+            in_service=self._tree.in_service(key),
         )
 
     # -- within --------------------------------------------------------------------
 
-    def _next(self) -> StoredEntry:
-        """Return the entry whose turn it is."""
-        key = self._race.first()
-        if key is None:
+    def _next(self) -> tuple[KeyPath, StoredEntry]:
+        """Return the leaf whose turn it is, and its first entry."""
+        levels = self._tree.levels()
+        level = self._levels.next(levels) if levels else 0
+        leaf = self._tree.first(level)
+        if leaf is None:
             raise LookupError(f"nothing in {self.name} is leasable")
-        return self._backlog.first(key)
+        return leaf, self._backlog.first(key_of(leaf), level)
+
+    def _next_timer(self) -> tuple[int, int] | None:
+        """Return (time, sequence) of what comes due first, an entry or a node."""
+        timers = (self._backlog.next_timer(), self.nodes.next_timer())
+        return min((timer for timer in timers if timer is not None), default=None)
 
     def _put(self, entry: StoredEntry, due_at_us: int | None, now_us: int) -> None:
         """Let an entry wait, and its key race for it once it is due."""
         self._waiting_ids.add(entry.entry_id)
+        self._tree.know(entry.key)
+        self.nodes.refresh(entry.key, now_us)
         if self._backlog.add(entry, due_at_us, now_us):
-            self._race.offer(entry.key)
-        else:
-            self._race.know(entry.key)
-
-    def _take(self, entry: StoredEntry) -> None:
-        """Let an entry wait no more; its key leaves the race with its last."""
-        self._waiting_ids.remove(entry.entry_id)
-        self._backlog.remove(entry)
-        if not self._backlog.waiting_of(entry.key):
-            self._race.withdraw(entry.key)
+            self._tree.add(entry.key, entry.level)
 
 
 def _absolute_us(at_us: int | None, in_us: int | None, now_us: int) -> int | None:

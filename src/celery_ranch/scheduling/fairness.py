@@ -1,324 +1,400 @@
-"""The rule: whose entry runs next, among the keys of one queue.
+"""The rule: whose entry runs next, among all the keys of one queue.
 
-This is start-time fair queueing (Goyal, Vin and Cheng, "Start-time Fair
-Queueing", 1996) with least recently served as the tie-break. Each key has a
-start tag S, the race has a virtual time v, the start tag served last. The key
-with the smallest S goes next; being served adds a charge to its S, the smaller
-the larger its share; a key that comes back starts from v at least, so waiting
-outside earns no credit.
-
-With equal shares this serves exactly the key least recently served. The same
-rule is written in ``engines/lua/tree.lua``; a property test compares the two.
+Keys are paths, and each part of one is a node: the children of one parent
+race against each other (`scheduling.race`), at each level in a race of their
+own. The next entry of a level is found from the root down, by whose turn it is
+among the children of each node passed. Serving charges every node on the way.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
-from typing import NamedTuple
+from enum import IntFlag
 
 from celery_ranch.scheduling.model import TAG_LIMIT, KeyPath, charge, valid_share
+from celery_ranch.scheduling.race import Race, Stand
 
-__all__ = ["FairTree", "rescaled_lead", "start_tag"]
+__all__ = ["OWN", "Block", "FairTree", "key_of"]
 
-
-def start_tag(virtual_time: int, last_finish: int) -> int:
-    """Return where a key joins the race when it has work again.
-
-    A key that idled joins at the current virtual time: idling earns no
-    credit. A key that was served ahead of the others joins behind them:
-    leaving and coming back does not wipe out what it received.
-    (Start-time fair queueing, Goyal, Vin and Cheng 1996, equation 4.)
-
-    Args:
-        virtual_time: Start tag of the entry served last, in charges.
-        last_finish: The key's own last finish tag, in the same unit.
-
-    Example:
-        >>> start_tag(virtual_time=5, last_finish=3)
-        5
-        >>> start_tag(virtual_time=5, last_finish=6)
-        6
-    """
-    return max(virtual_time, last_finish)
+#: What the entries of an inner node itself are a child under: no part of a key is empty.
+OWN = ""
 
 
-def rescaled_lead(lead: int, old_charge: int, new_charge: int) -> int:
-    """Return what a key's lead over virtual time becomes with another share.
+class Block(IntFlag):
+    """Why a node does not race although it has work."""
 
-    What was served ahead stays the same service, charged anew; halves are
-    rounded up.
+    PAUSED = 1
+    CONCURRENCY = 2
+    RATE = 4
+
+
+def key_of(leaf: KeyPath) -> KeyPath:
+    """Return the key whose entries a leaf of the tree stands for.
 
     Example:
-        >>> rescaled_lead(1_000_000, old_charge=1_000_000, new_charge=500_000)
-        500000
+        >>> key_of(("acme", "")), key_of(("acme", "alice"))
+        (('acme',), ('acme', 'alice'))
     """
-    return (2 * lead * new_charge + old_charge) // (2 * old_charge)
-
-
-class _Place(NamedTuple):
-    """Where a key stands in the index; the smallest goes next.
-
-    The order is unique before it comes to the key, so that nobody's name
-    ever decides.
-    """
-
-    tag: int
-    was_served: bool
-    number: int
-    """Of its last service, or of its arrival when it was never served."""
-    key: KeyPath
+    return leaf[:-1] if leaf[-1] == OWN else leaf
 
 
 class _Node:
-    """What the race remembers of one key."""
+    """What the tree remembers of one path."""
 
     __slots__ = (
-        "arrival",
         "birth",
-        "charge",
-        "epoch",
-        "has_work",
-        "is_paused",
-        "place",
-        "served",
+        "blocks",
+        "children",
+        "in_service",
+        "parent",
+        "path",
+        "races",
         "share",
-        "tag",
+        "stands",
+        "waiting",
     )
 
-    def __init__(self, birth: int) -> None:
+    def __init__(self, path: KeyPath, parent: _Node | None, birth: int) -> None:
+        self.path = path
+        self.parent = parent
         self.birth = birth
         self.share = 1.0
-        self.charge = charge(1.0)
-        self.tag = 0
-        self.epoch = 0
-        self.served = 0
-        self.arrival = 0
-        self.has_work = False
-        self.is_paused = False
-        self.place: _Place | None = None
+        self.blocks = Block(0)
+        self.children = 0
+        self.in_service = 0
+        """How many entries of it and below it are leased and not finished."""
+        self.waiting: dict[int, int] = {}
+        """How many entries wait at a leaf, by level; none is counted as such."""
+        self.stands: dict[int, Stand] = {}
+        """Where it stands in its parent's race, by level."""
+        self.races: dict[int, Race] = {}
+        """Its children's race, by level."""
 
 
 class FairTree:
-    """The race between the keys of one queue; flat so far: one parent.
+    """The races of one queue: a tree of nodes, and at each level races of their own.
 
-    A key is in the index, and only then can be chosen, while it has work and
-    is not paused. Choosing costs nothing; moving a key costs a search.
+    A node is in its parent's race at a level, and only then can be chosen,
+    while something below it waits there and nothing blocks it. A node with
+    children is served through them; entries of its own key are then those of
+    one child more, with a share of 1.
 
     Args:
-        tag_limit: Where virtual time starts again from 0, so that its
-            numbers stay exact where they are floats (Lua). It must exceed
-            twice what one round of charges can add. Default 2^52.
+        tag_limit: Where virtual times start again from 0 (see `Race`).
+            Default 2^52.
 
     Example:
-        >>> race = FairTree()
-        >>> for name in ("flood", "trickle"):
-        ...     race.offer((name,))
-        >>> race.set_share(("flood",), 2.0)
+        >>> tree = FairTree()
+        >>> for key in [("flood",), ("flood",), ("flood",), ("trickle",)]:
+        ...     tree.add(key, level=5)
         >>> turns = []
-        >>> for number in range(1, 7):
-        ...     turns.append(race.first()[0])
-        ...     race.serve(race.first(), number)
+        >>> for number in range(1, 5):
+        ...     leaf = tree.first(5)
+        ...     tree.serve(leaf, 5, number)
+        ...     turns.append(leaf[0])
         >>> turns
-        ['flood', 'trickle', 'flood', 'trickle', 'flood', 'flood']
+        ['flood', 'trickle', 'flood', 'flood']
     """
 
     def __init__(self, tag_limit: int = TAG_LIMIT) -> None:
         self._tag_limit = tag_limit
-        self._virtual_time = 0
-        self._epoch = 0
-        self._is_shifted = False
-        self._arrivals = 0
         self._births = 0
+        self._root = _Node((), None, 0)
         self._nodes: dict[KeyPath, _Node] = {}
-        self._index: list[_Place] = []
-        self._old_index: list[_Place] = []
+        self._ended: dict[Race, None] = {}
+        """Races in which something ended since epochs were looked at."""
+        self._served: dict[Race, None] = {}
+        """Races in which somebody was served since virtual times were looked at."""
 
-    # -- entering and leaving -----------------------------------------------
+    # -- entries that wait -----------------------------------------------------
 
     def know(self, key: KeyPath) -> None:
-        """Remember the key from now on, with a share of 1 and no work."""
+        """Remember a key, and all above it, from now on."""
         self._known(key)
 
-    def offer(self, key: KeyPath) -> None:
-        """Say that the key has work: it races unless it is paused."""
-        node = self._known(key)
-        node.has_work = True
-        self._enter(key, node)
+    def add(self, key: KeyPath, level: int) -> None:
+        """Let one entry more of the key wait."""
+        leaf = self._leaf(key)
+        leaf.waiting[level] = leaf.waiting.get(level, 0) + 1
+        for race, _ in self._races_above(leaf, level):
+            race.waiting += 1
+        self._enter(leaf, level)
 
-    def withdraw(self, key: KeyPath) -> None:
-        """Say that the key has no work left; its tag and numbers stay."""
-        node = self._known(key)
-        node.has_work = False
-        self._leave(node)
+    def remove(self, key: KeyPath, level: int) -> None:
+        """Let one entry of the key wait no longer."""
+        leaf = self._leaf(key)
+        self._take(leaf, level)
+        for race, _ in self._races_above(leaf, level):
+            race.waiting -= 1
+            self._ended[race] = None
+        if not leaf.waiting.get(level):
+            self._leave(leaf, level)
 
-    def pause(self, key: KeyPath) -> None:
-        """Take the key out of the race until it is resumed."""
-        node = self._known(key)
-        node.is_paused = True
-        self._leave(node)
+    # -- choosing and charging ---------------------------------------------------
 
-    def resume(self, key: KeyPath) -> None:
-        """Let the key race again; one that was never heard of stays so."""
-        node = self._nodes.get(key)
-        if node is not None:
-            node.is_paused = False
-            self._enter(key, node)
+    def levels(self) -> list[int]:
+        """Return the levels at which something can be served, the first one first."""
+        return sorted(level for level, race in self._root.races.items() if not race.is_empty)
 
-    def forget(self, key: KeyPath) -> None:
-        """Drop all memory of a key that `is_forgettable`."""
-        del self._nodes[key]
+    def first(self, level: int) -> KeyPath | None:
+        """Return the leaf whose turn it is at a level, None if there is none."""
+        node = self._root
+        while node is self._root or node.children:
+            race = node.races.get(level)
+            path = race.first() if race is not None else None
+            if path is None:
+                return None
+            node = self._nodes[path]
+        return node.path
 
-    # -- choosing and charging ----------------------------------------------
-
-    def first(self) -> KeyPath | None:
-        """Return the key whose turn it is, or None when nobody races.
-
-        It has the smallest start tag. Among equals those never served come
-        first, by arrival, then the least recently served.
-        """
-        if not self._old_index:
-            return self._index[0].key if self._index else None
-        old = self._old_index[0]
-        if self._index and self._index[0] < old._replace(tag=old.tag - self._tag_limit):
-            return self._index[0].key
-        return old.key
-
-    def serve(self, key: KeyPath, number: int) -> None:
-        """Charge the key whose turn it was for one entry.
-
-        It may have been withdrawn already, if that entry was its last.
-        Virtual time becomes the start tag served, and the key's tag its
-        finish tag (Goyal, Vin and Cheng 1996, equations 4 and 5).
+    def serve(self, leaf: KeyPath, level: int, number: int, cost: int = 1_000_000) -> None:
+        """Take an entry of the leaf whose turn it is into service, and charge it.
 
         Args:
-            key: The key served.
+            leaf: What `first` said.
+            level: The level that it was asked for.
             number: This service's own number, larger than any before.
+            cost: What running it is thought to cost, in millionths.
         """
-        node = self._nodes[key]
-        tag = self._present_tag(node)
-        self._leave(node)
-        self._virtual_time = max(self._virtual_time, tag)
-        self._write_tag(node, tag + node.charge)
-        node.served = number
-        self._enter(key, node)
+        node: _Node | None = self._nodes[leaf]
+        assert node is not None
+        self._take(node, level)
+        while node is not None and node.parent is not None:
+            race = node.parent.races[level]
+            race.waiting -= 1
+            race.in_service += 1
+            node.in_service += 1
+            self._served[race] = None
+            race.serve(
+                node.path,
+                node.stands[level],
+                charge(node.share, cost),
+                number,
+                may_stay=self._has_work(node, level),
+            )
+            node = node.parent
 
-    def set_share(self, key: KeyPath, share: float) -> None:
-        """Give the key a share, from now on and for the lead it has.
+    def hand_out(self, leaf: KeyPath, level: int) -> None:
+        """Take an entry that must not run into service, and charge nothing for it."""
+        node = self._nodes[leaf]
+        self._take(node, level)
+        for race, above in self._races_above(node, level):
+            race.waiting -= 1
+            race.in_service += 1
+            above.in_service += 1
+        if not node.waiting.get(level):
+            self._leave(node, level)
+
+    def finish(self, leaf: KeyPath, level: int) -> None:
+        """Let an entry's service end."""
+        for race, node in self._races_above(self._nodes[leaf], level):
+            race.in_service -= 1
+            node.in_service -= 1
+            self._ended[race] = None
+
+    def correct(self, leaf: KeyPath, level: int, charged: int, measured: int) -> None:
+        """Charge every node what an entry did cost instead of what it was thought to.
+
+        Call it before the service ends.
+
+        Args:
+            leaf: What was served.
+            level: At which level.
+            charged: The cost it was served with, in millionths.
+            measured: What it did cost, likewise; 0 if it never ran.
+        """
+        for race, node in self._races_above(self._nodes[leaf], level):
+            amount = charge(node.share, measured) - charge(node.share, charged)
+            race.correct(node.path, node.stands[level], amount)
+
+    # -- what is set of nodes ------------------------------------------------------
+
+    def set_share(self, path: KeyPath, share: float) -> None:
+        """Give a node a share, from now on and for the leads it has.
 
         Raises:
             InvalidShareError: The share is not a number from 0.01 to 100.
         """
         share = valid_share(share)
-        node = self._known(key)
-        tag = self._present_tag(node)
-        lead = tag - self._virtual_time
-        new_charge = charge(share)
-        self._leave(node)
-        if lead > 0:
-            tag = self._virtual_time + rescaled_lead(lead, node.charge, new_charge)
-        self._write_tag(node, tag)
-        node.share, node.charge = share, new_charge
-        self._enter(key, node)
+        node = self._known(path)
+        assert node.parent is not None
+        for level, stand in node.stands.items():
+            race = node.parent.races[level]
+            race.rescale(node.path, stand, charge(node.share), charge(share))
+        node.share = share
 
-    # -- epochs --------------------------------------------------------------
+    def block(self, path: KeyPath, reason: Block) -> None:
+        """Take a node out of its races, with all below it, until it is unblocked."""
+        node = self._known(path)
+        if not node.blocks:
+            for level in node.stands:
+                self._leave(node, level)
+        node.blocks |= reason
 
-    def begin_epoch(self) -> None:
-        """Forget all start tags, now that nothing waits and nothing is leased.
+    def unblock(self, path: KeyPath, reason: Block) -> bool:
+        """Take one reason away; return whether the node races again: it was the last."""
+        node = self._nodes.get(path)
+        if node is None or not node.blocks & reason:
+            return False
+        node.blocks &= ~reason
+        if node.blocks:
+            return False
+        for level in sorted({*node.waiting, *node.races}):
+            self._enter(node, level)
+        return True
 
-        Last-served numbers stay, so the order of turns goes on.
-        """
-        self._epoch += 1
-        self._is_shifted = False
-        self._virtual_time = 0
+    # -- epochs ----------------------------------------------------------------------
+
+    def begin_epochs(self) -> None:
+        """Forget all start tags of races in which nothing waits and nothing runs any more."""
+        for race in self._ended:
+            if not race.waiting and not race.in_service:
+                race.begin_epoch()
+        self._ended.clear()
 
     def shift_at_limit(self) -> None:
-        """Begin an epoch shifted by the limit, if virtual time has reached it.
+        """Keep the virtual times of races that were served in their range."""
+        for race in self._served:
+            race.shift_at_limit()
+        self._served.clear()
 
-        Nothing is rewritten and nobody's turn changes: tags in the index stay
-        there, in the index of the old epoch, and are compared less the limit
-        until it has run empty. It always has before virtual time reaches the
-        limit again, because its tags lie below twice the limit.
-        """
-        if self._virtual_time < self._tag_limit or self._old_index:
-            return
-        self._epoch += 1
-        self._is_shifted = True
-        self._virtual_time -= self._tag_limit
-        self._index, self._old_index = [], self._index
+    # -- looking ---------------------------------------------------------------------
 
-    # -- looking -------------------------------------------------------------
+    def __contains__(self, path: KeyPath) -> bool:
+        return path in self._nodes
 
-    def __contains__(self, key: KeyPath) -> bool:
-        return key in self._nodes
-
-    def share(self, key: KeyPath) -> float:
-        """Return the share the key was given, 1.0 if none was."""
-        node = self._nodes.get(key)
+    def share(self, path: KeyPath) -> float:
+        """Return the share a node was given, 1.0 if none was."""
+        node = self._nodes.get(path)
         return 1.0 if node is None else node.share
 
-    def is_paused(self, key: KeyPath) -> bool:
-        """Return whether the key is paused."""
-        node = self._nodes.get(key)
-        return node is not None and node.is_paused
+    def blocks(self, path: KeyPath) -> Block:
+        """Return why a node does not race."""
+        node = self._nodes.get(path)
+        return Block(0) if node is None else node.blocks
 
-    def is_racing(self, key: KeyPath) -> bool:
-        """Return whether the key is in the index."""
-        node = self._nodes.get(key)
-        return node is not None and node.place is not None
+    def in_service(self, path: KeyPath) -> int:
+        """Return how many entries of a node and below it are in service."""
+        node = self._nodes.get(path)
+        return 0 if node is None else node.in_service
 
-    def is_forgettable(self, key: KeyPath) -> bool:
-        """Return whether the key owes nothing, has no work and nothing set."""
-        node = self._nodes[key]
+    def is_racing(self, path: KeyPath, level: int) -> bool:
+        """Return whether a node is in its parent's index at a level."""
+        node = self._nodes.get(path)
+        stand = None if node is None else node.stands.get(level)
+        return stand is not None and stand.place is not None
+
+    def is_inner(self, path: KeyPath) -> bool:
+        """Return whether a node has children, which its entries are served beside."""
+        node = self._nodes.get(path)
+        return node is not None and bool(node.children)
+
+    def is_raced_below(self, path: KeyPath, level: int) -> bool:
+        """Return whether somebody races below a node at a level."""
+        node = self._nodes.get(path)
+        race = None if node is None else node.races.get(level)
+        return race is not None and not race.is_empty
+
+    def is_forgettable(self, path: KeyPath) -> bool:
+        """Return whether nothing is to be remembered of a node: no work, no lead."""
+        node = self._nodes[path]
+        assert node.parent is not None
         return (
-            not node.has_work
-            and not node.is_paused
-            and node.share == 1.0
-            and self._present_tag(node) <= self._virtual_time
+            not node.children
+            and not any(node.waiting.values())
+            and not node.in_service
+            and not node.blocks
+            and all(node.parent.races[level].lead(s) <= 0 for level, s in node.stands.items())
         )
 
-    def keys_after(self, birth: int) -> Iterator[tuple[int, KeyPath]]:
-        """Return the known keys that became known after that birth number."""
+    def forget(self, path: KeyPath) -> None:
+        """Drop all memory of a node that `is_forgettable`."""
+        node = self._nodes.pop(path)
+        assert node.parent is not None
+        node.parent.children -= 1
+        if not node.parent.children and node.parent is not self._root:
+            # Its own entries are an anonymous child's no longer: there are none.
+            node.parent.races.clear()
+
+    def nodes_after(self, birth: int) -> Iterator[tuple[int, KeyPath]]:
+        """Return the known nodes that became known after that birth number."""
         nodes = list(self._nodes.items())
         start = bisect_left(nodes, birth + 1, key=lambda item: item[1].birth)
-        return ((node.birth, key) for key, node in nodes[start:])
+        return ((node.birth, path) for path, node in nodes[start:])
 
-    # -- within ----------------------------------------------------------------
+    # -- within ------------------------------------------------------------------------
 
-    def _known(self, key: KeyPath) -> _Node:
-        """Return the key's node, new if there was none."""
-        node = self._nodes.get(key)
-        if node is None:
-            self._births += 1
-            node = self._nodes[key] = _Node(self._births)
+    def _known(self, path: KeyPath) -> _Node:
+        """Return a node, new if there was none, as all above it."""
+        node = self._nodes.get(path)
+        if node is not None:
+            return node
+        parent = self._known(path[:-1]) if len(path) > 1 else self._root
+        if parent is not self._root and not parent.children and path[-1] != OWN:
+            self._make_inner(parent)
+        self._births += 1
+        node = self._nodes[path] = _Node(path, parent, self._births)
+        parent.children += 1
         return node
 
-    def _present_tag(self, node: _Node) -> int:
-        """Return the node's start tag as a number of the present epoch."""
-        if node.epoch == self._epoch:
-            return node.tag
-        if self._is_shifted and node.epoch == self._epoch - 1:
-            return max(0, node.tag - self._tag_limit)
-        return 0
-
-    def _write_tag(self, node: _Node, tag: int) -> None:
-        node.tag, node.epoch = tag, self._epoch
-
-    def _enter(self, key: KeyPath, node: _Node) -> None:
-        """Put the node into the index if it may race and does not yet."""
-        if not node.has_work or node.is_paused or node.place is not None:
+    def _make_inner(self, node: _Node) -> None:
+        """Let what waits at a leaf wait at an anonymous child of it."""
+        waiting = {level: count for level, count in sorted(node.waiting.items()) if count}
+        if not waiting:
             return
-        if not node.served and not node.arrival:
-            self._arrivals += 1
-            node.arrival = self._arrivals
-        self._write_tag(node, start_tag(self._virtual_time, self._present_tag(node)))
-        node.place = _Place(node.tag, bool(node.served), node.served or node.arrival, key)
-        insort(self._index, node.place)
+        own = self._known((*node.path, OWN))
+        own.waiting, node.waiting = waiting, {}
+        for level, count in waiting.items():
+            self._race(node, level).waiting = count
+            self._enter(own, level)
 
-    def _leave(self, node: _Node) -> None:
-        """Take the node out of the index it is in, if any."""
-        if node.place is None:
-            return
-        index = self._index if node.epoch == self._epoch else self._old_index
-        del index[bisect_left(index, node.place)]
-        node.place = None
+    def _leaf(self, key: KeyPath) -> _Node:
+        """Return where the entries of a key wait."""
+        node = self._known(key)
+        return self._known((*key, OWN)) if node.children else node
+
+    def _race(self, parent: _Node, level: int) -> Race:
+        race = parent.races.get(level)
+        if race is None:
+            race = parent.races[level] = Race(self._tag_limit)
+        return race
+
+    def _races_above(self, node: _Node, level: int) -> Iterator[tuple[Race, _Node]]:
+        """Yield the races that a node and those above it run in, with who runs there."""
+        while node.parent is not None:
+            yield self._race(node.parent, level), node
+            node = node.parent
+
+    @staticmethod
+    def _take(leaf: _Node, level: int) -> None:
+        leaf.waiting[level] -= 1
+
+    @staticmethod
+    def _has_work(node: _Node, level: int) -> bool:
+        """Whether something can be served through a node, were it not blocked."""
+        if node.waiting.get(level):
+            return True
+        race = node.races.get(level)
+        return race is not None and not race.is_empty
+
+    def _enter(self, node: _Node, level: int) -> None:
+        """Put a node into its parent's race if it may race, and so on upwards."""
+        while node.parent is not None and not node.blocks and self._has_work(node, level):
+            stand = node.stands.setdefault(level, Stand())
+            if stand.place is not None:
+                return
+            self._race(node.parent, level).enter(node.path, stand)
+            node = node.parent
+
+    def _leave(self, node: _Node, level: int) -> None:
+        """Take a node out of its parent's race, and so on upwards where nothing is left."""
+        while node.parent is not None:
+            stand = node.stands.get(level)
+            if stand is None or stand.place is None:
+                return
+            race = self._race(node.parent, level)
+            race.leave(stand)
+            if not race.is_empty:
+                return
+            node = node.parent

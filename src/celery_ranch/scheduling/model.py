@@ -40,9 +40,18 @@ KeyPath: TypeAlias = "tuple[str, ...]"
 #: enough that share 100 is still charged in whole units to four digits.
 CHARGE_UNIT = 1_000_000
 
+#: The largest cost there is, in millionths: a million seconds, say.
+MAX_COST = 10**12
+
 #: The first tag value that is not used: tags are rebased before they get
 #: here, so every number stays an exact integer below 2^53.
 TAG_LIMIT = 2**52
+
+#: The levels there are: the first one is served first.
+LEVELS = range(11)
+DEFAULT_LEVEL = 5
+#: How much credit a level needs to be served before its turn (see `levels`).
+WHOLE_CREDIT = 1_000_000
 
 MAX_KEY_PARTS = 8
 MAX_KEY_PART_BYTES = 512
@@ -62,16 +71,15 @@ def key_path(key: Any) -> KeyPath:
     """Return a key as the path it stands for, or refuse it.
 
     Args:
-        key: A text, or a tuple of texts, outermost first. Paths of more
-            than one part are reserved for nested keys and refused so far.
+        key: A text, or a tuple of texts, outermost first.
 
     Raises:
-        InvalidKeyError: The key is empty, not text, too long, or a path of
-            more than one part.
+        InvalidKeyError: A part is empty, not text or too long, or there are
+            too many.
 
     Example:
-        >>> key_path("acme")
-        ('acme',)
+        >>> key_path("acme"), key_path(("acme", "alice"))
+        (('acme',), ('acme', 'alice'))
     """
     parts = key if isinstance(key, tuple) else (key,)
     if not parts or len(parts) > MAX_KEY_PARTS:
@@ -85,8 +93,6 @@ def key_path(key: Any) -> KeyPath:
             raise InvalidKeyError(key, _KEY_ALLOWED + ", without lone surrogates") from None
         if size > MAX_KEY_PART_BYTES:
             raise InvalidKeyError(key, _KEY_ALLOWED)
-    if len(parts) > 1:
-        raise InvalidKeyError(key, "one part: nested keys are not scheduled yet")
     return parts
 
 
@@ -106,14 +112,18 @@ def valid_share(share: Any) -> float:
     return float(share)
 
 
-def charge(share: float) -> int:
-    """Return what serving one entry of cost 1 adds to its key's start tag.
+def charge(share: float, cost: int = CHARGE_UNIT) -> int:
+    """Return what serving one entry adds to its key's start tag.
+
+    Args:
+        share: The key's share.
+        cost: What the entry costs, in millionths; 0 is charged nothing.
 
     Example:
-        >>> charge(1.0), charge(100.0), charge(0.01)
-        (1000000, 10000, 100000000)
+        >>> charge(1.0), charge(100.0), charge(0.01), charge(1.0, 2_500_000), charge(1.0, 0)
+        (1000000, 10000, 100000000, 2500000, 0)
     """
-    return max(1, math.floor(CHARGE_UNIT / share + 0.5))
+    return max(1, math.floor(cost / share + 0.5)) if cost else 0
 
 
 def requeue_delay_us(deliveries: int) -> int:
@@ -141,6 +151,8 @@ class EngineSettings:
     """How many dead letters a queue keeps; the oldest are dropped."""
     idle_key_us: int = 3_600_000_000
     """How long an idle key's last-served number is remembered."""
+    level_floor: int = 0
+    """What a level that waits is sure to get of its queue's dispatches, in millionths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +172,12 @@ class Entry:
     due_in_us: int | None = None
     expires_at_us: int | None = None
     expires_in_us: int | None = None
+    level: int = DEFAULT_LEVEL
+    """Its strict class; what is in a lower one is served first."""
+    cost: int | None = CHARGE_UNIT
+    """What running it costs its key, in millionths; None: the seconds it takes."""
+    is_exempt: bool = False
+    """Whether it is stored also where its key's backlog is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +205,10 @@ class Enqueued:
     """Ids that other entries have, in the store or earlier in the batch."""
     is_repeated: bool = False
     """An earlier attempt at this publish had stored the batch; nothing changed."""
+    full: KeyPath | None = None
+    """The node whose backlog has no room for the batch."""
+    limit: int = 0
+    """How much may wait there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +227,7 @@ class Lease:
     """It must not run: it is handed over to be announced as expired."""
     is_suspect: bool = False
     """A dead worker held it, and may have died of it: say that it started before it can."""
+    level: int = DEFAULT_LEVEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +266,8 @@ class Outcome:
     """Why it is dead, for the person who looks at it."""
     due_in_us: int = 0
     """For a released entry: how long it is to wait before it is eligible."""
+    run_us: int | None = None
+    """With the end of a run: how long it took. None: it was not measured, or never ran."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +305,8 @@ class KeySnapshot:
     is_paused: bool
     last_leased_at_us: int | None
     """When an entry of the key was last leased; None if never, or forgotten."""
+    in_service: int = 0
+    """How many of its entries, and of those below it, are leased and not finished."""
 
 
 @dataclass(frozen=True, slots=True)
