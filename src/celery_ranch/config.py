@@ -18,12 +18,20 @@ from kombu.serialization import prepare_accept_content
 from kombu.utils.imports import symbol_by_name
 
 from celery_ranch.errors import ConfigurationError, InvalidKeyError
-from celery_ranch.scheduling.model import key_path
+from celery_ranch.scheduling.levels import PriorityOrder
+from celery_ranch.scheduling.model import DEFAULT_LEVEL, LEVELS, key_path
 
 if TYPE_CHECKING:
     from celery import Celery
 
-__all__ = ["KeySetting", "SerializerType", "Settings", "read_settings"]
+__all__ = [
+    "CostMode",
+    "KeySetting",
+    "QueueSettings",
+    "SerializerType",
+    "Settings",
+    "read_settings",
+]
 
 _PICKLE = "application/x-python-serialize"
 
@@ -36,6 +44,23 @@ class SerializerType(str, Enum):
 
     JSON = "json"
     PICKLE = "pickle"
+
+
+class CostMode(str, Enum):
+    """What running a task costs its key, if the call does not say."""
+
+    TASKS = "tasks"
+    """Each costs 1."""
+    SECONDS = "seconds"
+    """Each costs the seconds it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is set of one queue; None: as for all."""
+
+    default_priority: int | None = None
+    cost: CostMode | None = None
 
 
 class _Refused(Exception):
@@ -86,7 +111,7 @@ def _whole(least: int, most: int) -> dict[str, _Limits]:
     return {"limits": _Limits(f"a whole number from {least} to {most}", read)}
 
 
-def _seconds(least: float, most: float) -> dict[str, _Limits]:
+def _number(least: float, most: float, of: str = "") -> dict[str, _Limits]:
     def read(value: Any) -> Any:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise _Refused
@@ -94,17 +119,11 @@ def _seconds(least: float, most: float) -> dict[str, _Limits]:
             raise _Refused
         return float(value)
 
-    return {"limits": _Limits(f"a number of seconds from {least:g} to {most:g}", read)}
+    return {"limits": _Limits(f"a number{of} from {least:g} to {most:g}", read)}
 
 
-def _serializer() -> dict[str, _Limits]:
-    def read(value: Any) -> Any:
-        try:
-            return SerializerType(value)
-        except ValueError:
-            raise _Refused from None
-
-    return {"limits": _Limits("SerializerType.JSON ('json') or PICKLE ('pickle')", read)}
+def _seconds(least: float, most: float) -> dict[str, _Limits]:
+    return _number(least, most, " of seconds")
 
 
 def _ssl() -> dict[str, _Limits]:
@@ -131,6 +150,32 @@ def _options_or_none(allowed: str) -> dict[str, _Limits]:
     return {"limits": _Limits(allowed, read)}
 
 
+def _choice(kind: type[Enum], allowed: str) -> dict[str, _Limits]:
+    def read(value: Any) -> Any:
+        try:
+            return kind(value)
+        except ValueError:
+            raise _Refused from None
+
+    return {"limits": _Limits(allowed, read)}
+
+
+def _queues() -> dict[str, _Limits]:
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _Refused
+        queues = {}
+        for name, given in value.items():
+            is_named = isinstance(name, str) and name and isinstance(given, Mapping)
+            if not is_named or not {*given} <= {*_OF_A_QUEUE}:
+                raise _Refused
+            queues[name] = QueueSettings(**{n: _OF_A_QUEUE[n].read(v) for n, v in given.items()})
+        return queues
+
+    each = "; ".join(f"{name}: {limits.allowed}" for name, limits in _OF_A_QUEUE.items())
+    return {"limits": _Limits(f"a dict from the names of queues to dicts of {each}", read)}
+
+
 def _key() -> dict[str, _Limits]:
     def read(value: Any) -> Any:
         if isinstance(value, str) and ":" in value:
@@ -153,6 +198,17 @@ def _key() -> dict[str, _Limits]:
         " constant key with a colon as a tuple of one)"
     )
     return {"limits": _Limits(allowed, read)}
+
+
+_PRIORITY = _whole(LEVELS[0], LEVELS[-1])
+_COST = _choice(CostMode, "'tasks' or 'seconds'")
+_ORDER = _choice(PriorityOrder, "'low-first' (0 goes first) or 'high-first' (10 goes first)")
+
+#: What may be set of one queue.
+_OF_A_QUEUE: dict[str, _Limits] = {
+    "default_priority": _PRIORITY["limits"],
+    "cost": _COST["limits"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +242,10 @@ class Settings:
     """Whether a task called by a running task waits on behalf of its key."""
     redis_prefix: str = field(default="celery_ranch:", metadata=_text())
     """What the names of all keys in Redis begin with."""
-    redis_serializer: SerializerType = field(default=SerializerType.JSON, metadata=_serializer())
+    redis_serializer: SerializerType = field(
+        default=SerializerType.JSON,
+        metadata=_choice(SerializerType, "SerializerType.JSON ('json') or PICKLE ('pickle')"),
+    )
     """How the facts about a message are written in Redis; bodies stay as Celery wrote them."""
     redis_key_ttl: int = field(default=3_600, metadata=_whole(1, 31_536_000))
     """How long an idle key is remembered, in seconds."""
@@ -205,6 +264,16 @@ class Settings:
     """How often an entry may be started and come back before it is a dead letter."""
     dead_letter_limit: int = field(default=10_000, metadata=_whole(0, 10_000_000))
     """How many dead letters a queue keeps; the oldest are dropped."""
+    priority_order: PriorityOrder = field(default=PriorityOrder.LOW_FIRST, metadata=_ORDER)
+    """Which priorities are served first, whatever the broker."""
+    default_priority: int = field(default=DEFAULT_LEVEL, metadata=_PRIORITY)
+    """The priority of what has none."""
+    level_floor: float = field(default=0.0, metadata=_number(0, 1 / len(LEVELS)))
+    """Which part of a queue's tasks comes from each priority that waits, at least."""
+    cost: CostMode = field(default=CostMode.TASKS, metadata=_COST)
+    """What running a task costs its key, if the call does not say."""
+    queues: dict[str, QueueSettings] = field(default_factory=dict, metadata=_queues())
+    """`default_priority` and `cost` of single queues, by their names."""
 
 
 _LIMITS: dict[str, _Limits] = {each.name: each.metadata["limits"] for each in fields(Settings)}

@@ -19,7 +19,7 @@ from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.sentinel_store import SENTINEL_SCHEME, SentinelStore
 from celery_ranch.errors import ConfigurationError
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import EngineSettings
+from celery_ranch.scheduling.model import WHOLE_CREDIT, EngineSettings
 
 __all__ = ["RedisStorage", "Store", "StoreOffer", "choose_store", "open_engine"]
 
@@ -131,6 +131,7 @@ def open_engine(store: Store, settings: Settings) -> Engine:
         max_deliveries=settings.max_deliveries,
         dead_letter_limit=settings.dead_letter_limit,
         idle_key_us=settings.redis_key_ttl * 1_000_000,
+        level_floor=int(settings.level_floor * WHOLE_CREDIT),
     )
     if store.place is None:
         return MemoryEngine(engine_settings)

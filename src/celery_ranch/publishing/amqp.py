@@ -12,7 +12,7 @@ from kombu.utils.imports import symbol_by_name
 
 from celery_ranch.errors import RoutingError
 from celery_ranch.publishing.batches import BatchPool, BatchProducer, is_asked_by_group
-from celery_ranch.publishing.entries import message_facts, short_repr, timed
+from celery_ranch.publishing.entries import facts_of, message_facts, short_repr, timed
 from celery_ranch.publishing.inheritance import signature_with_key, write_key
 from celery_ranch.publishing.keys import (
     CHORD_UNLOCK,
@@ -25,6 +25,7 @@ from celery_ranch.publishing.keys import (
 from celery_ranch.publishing.producer import FairProducer
 from celery_ranch.publishing.queues import adopt_queues, fair_destination
 from celery_ranch.publishing.storing import DEFAULT_MAX_RETRIES
+from celery_ranch.publishing.terms import COST_HEADER, chosen_terms
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeyPath
 
@@ -91,19 +92,22 @@ class _Sender:
         message: Any,
         lru_key: Any = None,
         lru_share: float | None = None,
+        cost: Any = None,
         **options: Any,
     ) -> Any:
         """Send a message Celery's way, which stores it if it has a key.
 
         Raises:
-            InvalidKeyError: What is given as a key is none.
+            InvalidKeyError, InvalidLevelError, InvalidCostError: What is given
+                as a key, priority or cost is none.
+            BacklogFullError: The key's backlog has no room.
             RoutingError: The call has a key and goes where there is no fair side.
         """
         request = running_request()
         key = self._key(name, message, lru_key, options.get("headers"), request)
         if key is None:
             return self._plain(producer, name, message, **options)
-        message = self._marked(name, message, key, options)
+        message = self._marked(name, message, key, cost, options)
         queue = None
         if name != CHORD_UNLOCK:
             # Its polling would cost its key turns: it goes Celery's way.
@@ -112,9 +116,12 @@ class _Sender:
                 raise RoutingError(name, "its route does not lead to exactly one declared queue")
         if queue is None:
             return self._plain(producer, name, message, **options)
-        facts = message_facts(
-            message, key, queue, request.id if request is not None else None, self._app.timezone
+        cost = message[0].get(COST_HEADER)
+        terms = chosen_terms(
+            self._ranch.settings, queue, options.get("priority"), cost, facts_of(message), request
         )
+        running_id = request.id if request is not None else None
+        facts = message_facts(message, key, queue, terms, running_id, self._app.timezone)
         for option in ("exchange", "routing_key"):
             options.pop(option, None)
         declared = self._amqp.queues.get(queue)
@@ -140,13 +147,21 @@ class _Sender:
         call = Call(name, args, kwargs, given, header)
         return chosen_key(call, self._ranch.settings, request)
 
-    def _marked(self, name: str, message: Any, key: KeyPath, options: dict[str, Any]) -> Any:
-        """Write the key into the message and what it will call later."""
+    def _marked(
+        self, name: str, message: Any, key: KeyPath, cost: Any, options: dict[str, Any]
+    ) -> Any:
+        """Write the key into the message and what it will call later; the cost for its retries."""
         text = key_to_header(key)
         headers, _, body, _ = message
         headers[KEY_HEADER] = text
+        if cost is not None:
+            headers[COST_HEADER] = cost
         if options.get("headers"):
             options["headers"] = {**options["headers"], KEY_HEADER: text}
+            if cost is not None:
+                options["headers"][COST_HEADER] = cost
+            elif COST_HEADER in options["headers"]:
+                headers[COST_HEADER] = options["headers"][COST_HEADER]
         is_first_protocol = isinstance(body, dict)
         write_key(body if is_first_protocol else body[2], text)
         if name != CHORD_UNLOCK:

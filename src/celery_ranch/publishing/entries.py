@@ -12,9 +12,18 @@ from typing import Any
 from celery.app.amqp import task_message
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 
+from celery_ranch.publishing.terms import Terms
 from celery_ranch.scheduling.model import Entry, KeyPath
 
-__all__ = ["EntryFacts", "TimedMessage", "another_id", "message_facts", "short_repr", "timed"]
+__all__ = [
+    "EntryFacts",
+    "TimedMessage",
+    "another_id",
+    "facts_of",
+    "message_facts",
+    "short_repr",
+    "timed",
+]
 
 #: The longest delay and the latest date an entry takes, in microseconds:
 #: beyond the year 2190, and their sum is still an exact integer everywhere.
@@ -52,6 +61,7 @@ class EntryFacts:
     entry_id: str
     key: KeyPath
     queue: str
+    terms: Terms
     due_in_us: int | None = None
     due_at_us: int | None = None
     expires_in_us: int | None = None
@@ -68,6 +78,9 @@ class EntryFacts:
             due_in_us=self.due_in_us,
             expires_at_us=self.expires_at_us,
             expires_in_us=self.expires_in_us,
+            level=self.terms.level,
+            cost=self.terms.cost,
+            is_exempt=self.terms.is_exempt,
         )
 
 
@@ -76,8 +89,14 @@ def another_id(entry: Entry, task_id: str) -> Entry:
     return replace(entry, entry_id=_suffixed(task_id))
 
 
+def facts_of(message: Any) -> Mapping[str, Any]:
+    """Return where a message of either task protocol says what it is."""
+    facts: Mapping[str, Any] = message[0] if "id" in message[0] else message[2]
+    return facts
+
+
 def message_facts(
-    message: Any, key: KeyPath, queue: str, running_id: str | None, timezone: Any
+    message: Any, key: KeyPath, queue: str, terms: Terms, running_id: str | None, timezone: Any
 ) -> EntryFacts:
     """Return what is known of a message's entry.
 
@@ -88,10 +107,11 @@ def message_facts(
         message: What Celery sends, of either task protocol.
         key: On whose behalf it waits.
         queue: Where.
+        terms: On what terms.
         running_id: The id of the task that is running in this thread.
         timezone: What dates without a timezone are in.
     """
-    facts: Mapping[str, Any] = message[0] if "id" in message[0] else message[2]
+    facts = facts_of(message)
     task_id = str(facts["id"])
     is_first = not facts.get("retries") and task_id != running_id
     due_in = getattr(message, "countdown", None)
@@ -101,6 +121,7 @@ def message_facts(
         entry_id=task_id if is_first else _suffixed(task_id),
         key=key,
         queue=queue,
+        terms=terms,
         due_in_us=_microseconds(due_in) if due_in is not None else None,
         due_at_us=_since_epoch_us(eta, timezone) if eta and due_in is None else None,
         expires_in_us=_microseconds(expires_in) if expires_in is not None else None,

@@ -17,7 +17,7 @@ from kombu.utils.json import dumps as kombu_json_dumps
 
 from celery_ranch.config import SerializerType
 from celery_ranch.envelope import Envelope, dump_json, pack
-from celery_ranch.errors import StoreError, StoreUnavailableError
+from celery_ranch.errors import BacklogFullError, StoreError, StoreUnavailableError
 from celery_ranch.publishing.entries import another_id
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import Entry, KeyPath, Publish
@@ -80,6 +80,7 @@ def store(
             it; by default this is one of its own.
 
     Raises:
+        BacklogFullError: A key has no room for them. None is stored.
         kombu.exceptions.OperationalError: The store refused them, or did not
             answer through all retries. None is stored then, unless an answer
             was lost; in no case is any stored twice.
@@ -90,8 +91,14 @@ def store(
     def ask(publish: Publish) -> None:
         for (queue, key), share in shares.items():
             engine.set_share(queue, key, share)
-        while taken := engine.enqueue(entries, publish=publish).taken:
-            _rename(entries, taken, task_ids)
+        while True:
+            reply = engine.enqueue(entries, publish=publish)
+            if reply.full is not None:
+                key = reply.full
+                raise BacklogFullError(key[0] if len(key) == 1 else key, reply.limit)
+            if not reply.taken:
+                return
+            _rename(entries, reply.taken, task_ids)
 
     try:
         with nullcontext(publish) if publish else ranch.publishers.publish() as known_by:

@@ -9,10 +9,37 @@ as soon as it has a whole one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
+from typing import Any
 
-from celery_ranch.scheduling.model import WHOLE_CREDIT
+from celery_ranch.errors import InvalidLevelError
+from celery_ranch.scheduling.model import LEVELS, WHOLE_CREDIT
 
-__all__ = ["LevelOrder"]
+__all__ = ["LevelOrder", "PriorityOrder"]
+
+
+class PriorityOrder(str, Enum):
+    """What a user's priority means; the numbers are those of the levels."""
+
+    LOW_FIRST = "low-first"
+    """0 is served first, as Celery has it on Redis."""
+    HIGH_FIRST = "high-first"
+    """10 is served first, as RabbitMQ has it."""
+
+    def level(self, priority: Any) -> int:
+        """Return the level that a priority means.
+
+        Raises:
+            InvalidLevelError: It is not a whole number from 0 to 10.
+
+        Example:
+            >>> PriorityOrder.LOW_FIRST.level(3), PriorityOrder.HIGH_FIRST.level(3)
+            (3, 7)
+        """
+        is_whole = isinstance(priority, int) and not isinstance(priority, bool)
+        if not is_whole or priority not in LEVELS:
+            raise InvalidLevelError(priority, f"a whole number from 0 to {LEVELS[-1]}")
+        return int(priority if self is PriorityOrder.LOW_FIRST else LEVELS[-1] - priority)
 
 
 class LevelOrder:
