@@ -4,10 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from celery_ranch.config import SerializerType
 from celery_ranch.errors import (
+    BacklogFullError,
     BatchTooLargeError,
     ConfigurationError,
+    InvalidCostError,
     InvalidKeyError,
+    InvalidLevelError,
+    InvalidLimitError,
     InvalidShareError,
+    InvalidTagError,
     RanchError,
     RanchWarning,
     RoutingError,
@@ -24,10 +29,15 @@ if TYPE_CHECKING:
     from celery_ranch.engines.embedded import embedded_urls
 
 __all__ = [
+    "BacklogFullError",
     "BatchTooLargeError",
     "ConfigurationError",
+    "InvalidCostError",
     "InvalidKeyError",
+    "InvalidLevelError",
+    "InvalidLimitError",
     "InvalidShareError",
+    "InvalidTagError",
     "LRUTask",
     "Ranch",
     "RanchError",

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from celery_ranch.engines.memory_control import MemoryControl
+from celery_ranch.engines.memory_leases import TakenBack
 from celery_ranch.engines.memory_nodes import prefixes
-from celery_ranch.engines.memory_queue import MemoryQueue, TakenBack
+from celery_ranch.engines.memory_queue import MemoryQueue
 from celery_ranch.errors import BatchTooLargeError
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,

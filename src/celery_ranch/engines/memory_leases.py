@@ -9,7 +9,7 @@ from enum import Enum
 from celery_ranch.engines.memory_backlog import StoredEntry
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Held", "LeaseState", "Leases"]
+__all__ = ["Held", "LeaseState", "Leases", "TakenBack"]
 
 
 class LeaseState(Enum):
@@ -21,6 +21,15 @@ class LeaseState(Enum):
     """The entry is gone, the slot is taken."""
     FINISHED = "finished"
     """The slot is free, the entry is not acknowledged."""
+
+
+class TakenBack(Enum):
+    """What reaping did with one lease of a dead worker."""
+
+    RELEASED = "released"
+    REQUEUED = "requeued"
+    FREED = "freed"
+    DEAD = "dead"
 
 
 @dataclass(slots=True)

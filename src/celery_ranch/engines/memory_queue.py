@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import Enum
 from itertools import islice
 
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
-from celery_ranch.engines.memory_leases import Held, Leases, LeaseState
+from celery_ranch.engines.memory_leases import Held, Leases, LeaseState, TakenBack
 from celery_ranch.engines.memory_nodes import Nodes, prefixes
 from celery_ranch.scheduling.fairness import OWN, Block, key_of
 from celery_ranch.scheduling.invariant import Violation
@@ -27,18 +26,9 @@ from celery_ranch.scheduling.model import (
     requeue_delay_us,
 )
 
-__all__ = ["MemoryQueue", "TakenBack"]
+__all__ = ["MemoryQueue"]
 
 TOO_MANY_DELIVERIES = "too many deliveries"
-
-
-class TakenBack(Enum):
-    """What reaping did with one lease of a dead worker."""
-
-    RELEASED = "released"
-    REQUEUED = "requeued"
-    FREED = "freed"
-    DEAD = "dead"
 
 
 class MemoryQueue:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from celery_ranch.scheduling.invariant import Violation
+from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
     DeadLetter,
     Enqueued,
@@ -26,6 +27,7 @@ from celery_ranch.scheduling.model import (
     QueueSnapshot,
     Reaped,
 )
+from celery_ranch.scheduling.policies import Target
 
 __all__ = ["Engine"]
 
@@ -54,6 +56,10 @@ class Engine(Protocol):
         attempt that was answered with `taken` used its number up for
         nothing else: it may be repeated with other ids.
 
+        If a node may have fewer entries waiting than it would have with the
+        batch, nothing is stored and the reply names it under `full`; entries
+        that are exempt are counted and never refused.
+
         Raises:
             BatchTooLargeError: More than 1,000 entries.
             StoreError, StoreUnavailableError: The store refused or is away.
@@ -65,13 +71,14 @@ class Engine(Protocol):
     ) -> Leased:
         """Move up to `limit` entries, in the rule's order, to that worker.
 
-        Between queues, the queue least recently leased from goes first, ties
-        in the order given. First, delayed entries that came due are made
-        eligible, at most 256 in (due, sequence) order over all the queues
-        (the queues in the order given). An expired entry at the head of the
-        key whose turn it is is handed over as well, outside `limit` and
-        uncharged; it takes of the same 256. When that budget is used up and
-        there is more to do, the reply says `has_more`.
+        Levels are compared across the queues. Between queues at one level,
+        the queue least recently leased from goes first, ties in the order
+        given. First, what came due is made eligible, delayed entries and
+        nodes that a rate held back, at most 256 in (due, sequence) order over
+        all the queues (the queues in the order given). An expired entry at
+        the head of the key whose turn it is is handed over as well, outside
+        `limit` and uncharged; it takes of the same 256. When that budget is
+        used up and there is more to do, the reply says `has_more`.
 
         A worker that leases without having beaten is registered as if it had.
         """
@@ -86,7 +93,9 @@ class Engine(Protocol):
             costs it a delivery. acknowledged: the message is done with and
             forgotten, the slot is still taken. finished: the slot is free;
             an entry leaves when it is both. completed: both at once.
-            released: back to the place of its number, not counted as a
+            The end of a run says how long it took (`run_us`), by which a measured
+        cost is corrected; what started and was not measured keeps its charge.
+        released: back to the place of its number, not counted as a
             delivery, after `due_in_us`. requeued: delivery count + 1 and back
             to the place of its number after `requeue_delay_us`; beyond
             `max_deliveries` to the dead letters instead. dead: to the dead
@@ -140,12 +149,42 @@ class Engine(Protocol):
 
     # -- control ------------------------------------------------------------
 
-    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
-        """Give a key a share; it holds at once, for what waits as well."""
+    def set_share(
+        self, queue: str, target: Target, share: float | None, *, now_us: int | None = None
+    ) -> None:
+        """Give a node a share, by its path, by a tag or by default; None takes it back.
+
+        What is set of a path holds at once, for what waits as well; the rest
+        for each node from the next time that something of it is stored,
+        leased or ended.
+        """
+        ...
+
+    def set_limits(
+        self, queue: str, target: Target, limits: Limits, *, now_us: int | None = None
+    ) -> None:
+        """Set all limits of a node, by its path, by a tag or by default.
+
+        They hold when a share does. A node that has as many entries leased
+        and not finished as it may, or whose rate does not let another start
+        yet, is not served, at any level; it comes back when that ends.
+        """
+        ...
+
+    def add_tag(self, queue: str, key: KeyPath, tag: str) -> None:
+        """Give a node a tag."""
+        ...
+
+    def remove_tag(self, queue: str, key: KeyPath, tag: str) -> None:
+        """Take a tag from a node, if it has it."""
+        ...
+
+    def tagged(self, queue: str, tag: str) -> frozenset[KeyPath]:
+        """Return the nodes that have a tag."""
         ...
 
     def pause(self, queue: str, key: KeyPath) -> None:
-        """Take a key out of circulation; its entries keep their places."""
+        """Take a node out of circulation, with all below it; its entries keep their places."""
         ...
 
     def resume(self, queue: str, key: KeyPath) -> None:

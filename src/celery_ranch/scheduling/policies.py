@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from celery_ranch.errors import InvalidTagError
 from celery_ranch.scheduling.limits import NO_LIMITS, Limits
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Depth", "Policies", "Policy", "Tag", "Target"]
+__all__ = ["Depth", "Policies", "Policy", "Tag", "Target", "tag_text"]
+
+MAX_TAG_PART_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,27 @@ class Depth:
     """Every node whose path has so many parts: what is set there is the default."""
 
     parts: int = 1
+
+
+def tag_text(name: Any, value: Any) -> str:
+    """Return a tag as engines know it, or refuse it.
+
+    Raises:
+        InvalidTagError: Name or value is empty, not text, too long, or the
+            name has an equals sign.
+
+    Example:
+        >>> tag_text("tier", "premium")
+        'tier=premium'
+    """
+    for part in (name, value):
+        is_text = isinstance(part, str) and bool(part) and part.isprintable()
+        if not is_text or len(part.encode("utf-8", "replace")) > MAX_TAG_PART_BYTES:
+            allowed = f"printable text of at most {MAX_TAG_PART_BYTES} bytes"
+            raise InvalidTagError(part, allowed)
+    if "=" in name:
+        raise InvalidTagError(name, "a name without an equals sign")
+    return f"{name}={value}"
 
 
 Target: TypeAlias = "KeyPath | Tag | Depth"
