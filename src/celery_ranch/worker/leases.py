@@ -59,6 +59,8 @@ class Holding:
     """Why it goes to the dead letters."""
     due_in_us: int = 0
     """For how long it is to wait when it is released."""
+    run_us: int | None = None
+    """How long it ran, once that is known; 0 if it never will."""
 
     @property
     def takes_a_slot(self) -> bool:
@@ -73,7 +75,15 @@ class Holding:
     def outcome(self, kind: OutcomeKind) -> Outcome:
         """Return the report of this lease."""
         lease = self.lease
-        return Outcome(kind, lease.queue, lease.entry_id, lease.number, self.reason, self.due_in_us)
+        return Outcome(
+            kind,
+            lease.queue,
+            lease.entry_id,
+            lease.number,
+            self.reason,
+            self.due_in_us,
+            self.run_us,
+        )
 
 
 def _identity(lease: Lease | Outcome) -> tuple[str, str, int]:

@@ -58,6 +58,7 @@ class _LeaseChannel:
         """Acknowledge; if no pool ever took it, the request ended here."""
         self._book.acknowledge(self._holding)
         if not self._holding.is_started:
+            self._holding.run_us = 0
             self._book.finish(self._holding)
 
     def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:

@@ -105,13 +105,14 @@ def watch(
         _unwatch(request, holding)
         if holding.is_finished:
             return
+        if run_seconds is None:
+            run_seconds = monotonic() - holding.started_at if holding.is_started else 0.0
+        holding.run_us = int(run_seconds * 1_000_000)
         if not request.acknowledged:
             # It was cancelled, or its process went away: nobody will
             # acknowledge it any more.
             book.requeue(holding)
             return
-        if run_seconds is None:
-            run_seconds = monotonic() - holding.started_at if holding.is_started else 0.0
         on_run(run_seconds)
         book.finish(holding)
 
