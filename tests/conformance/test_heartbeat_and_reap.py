@@ -316,6 +316,9 @@ def test_a_key_with_a_share_is_not_forgotten(idling: Engine) -> None:
     assert known_keys(idling) == {"a"}
     idling.set_share(QUEUE, ("a",), 1.0)
     idling.reap(10, now_us=NOW + IDLE_US)
+    assert known_keys(idling) == {"a"}
+    idling.set_share(QUEUE, ("a",), None)
+    idling.reap(10, now_us=NOW + IDLE_US)
     assert known_keys(idling) == set()
 
 
@@ -338,20 +341,23 @@ def test_a_key_with_work_is_not_forgotten(idling: Engine) -> None:
     assert known_keys(idling) == {"a"}
 
 
-def test_what_a_key_has_leased_does_not_keep_it_known(open_engine: Callable[..., Engine]) -> None:
+def test_what_a_key_has_in_service_keeps_it_known(open_engine: Callable[..., Engine]) -> None:
     engine = open_engine(idle_key_us=IDLE_US)
     store(engine, entries("a", 1), entries("b", 2))
-    lease(engine, 3)
+    first, *_ = lease(engine, 3).leases
     engine.heartbeat("w1", now_us=NOW + IDLE_US)
     engine.reap(10, now_us=NOW + IDLE_US)
+    assert known_keys(engine) == {"a", "b"}
+    settle(engine, first, OutcomeKind.COMPLETED, now_us=NOW + IDLE_US)
+    engine.reap(10, now_us=NOW + IDLE_US)
     assert known_keys(engine) == {"b"}
-    assert len(engine.held("w1")) == 3
 
 
 def test_a_key_ahead_of_virtual_time_is_not_forgotten(open_engine: Callable[..., Engine]) -> None:
     engine = open_engine(idle_key_us=IDLE_US)
     store(engine, entries("a", 1), entries("b", 3))
-    lease(engine, 2)
+    first, _ = lease(engine, 2).leases
+    settle(engine, first, OutcomeKind.COMPLETED)
     engine.reap(10, now_us=NOW + IDLE_US)
     assert known_keys(engine) == {"a", "b"}
     lease(engine, 1, now_us=NOW + IDLE_US)

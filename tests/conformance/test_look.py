@@ -74,7 +74,8 @@ def test_a_key_is_shown_as_it_stands(engine: Engine) -> None:
     lease(engine, 1)
     engine.set_share(QUEUE, ("a",), 2.5)
     engine.pause(QUEUE, ("a",))
-    assert engine.keys(QUEUE) == (0, (KeySnapshot(("a",), 2, 1, 2.5, True, NOW),))
+    expected = KeySnapshot(("a",), 2, 1, 2.5, True, last_leased_at_us=NOW, in_service=1)
+    assert engine.keys(QUEUE) == (0, (expected,))
 
 
 def test_a_key_never_leased_from_shows_no_time(engine: Engine) -> None:

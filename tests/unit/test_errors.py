@@ -10,10 +10,15 @@ from celery import Celery
 
 from celery_ranch import errors
 from celery_ranch.errors import (
+    BacklogFullError,
     BatchTooLargeError,
     ConfigurationError,
+    InvalidCostError,
     InvalidKeyError,
+    InvalidLevelError,
+    InvalidLimitError,
     InvalidShareError,
+    InvalidTagError,
     RanchError,
     RoutingError,
     StoreError,
@@ -26,6 +31,11 @@ EXAMPLES = [
     ConfigurationError("lease_seconds", -1, "a number above 0"),
     InvalidKeyError("", "a non-empty str"),
     InvalidShareError(0, "a number from 0.01 to 100"),
+    InvalidLevelError(11, "a whole number from 0 to 10"),
+    InvalidCostError(-1.5, "a number from 0.000001 to 1000000"),
+    InvalidLimitError("rate", "5/y", 'a text such as "10/s"'),
+    InvalidTagError("a=b", "a name without an equals sign"),
+    BacklogFullError("acme/alice", 1000),
     RoutingError("tasks.render", "its exchange leads to two queues"),
     BatchTooLargeError(1001, 1000),
     UnknownEntryError("an-id"),
