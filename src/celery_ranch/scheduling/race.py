@@ -171,11 +171,16 @@ class Race:
         self._move(child, stand, max(0, self._present_tag(stand) + amount))
 
     def rescale(self, child: KeyPath, stand: Stand, old_charge: int, new_charge: int) -> None:
-        """Charge a child's lead over virtual time anew, for another share."""
+        """Charge a child's lead over virtual time anew, for another share.
+
+        One that races may lie behind virtual time by what it was charged too
+        much; that is anew as well. One that is out has no such claim.
+        """
         tag = self._present_tag(stand)
         lead = tag - self._virtual_time
-        if lead > 0:
-            tag = self._virtual_time + rescaled_lead(lead, old_charge, new_charge)
+        if lead > 0 or stand.place is not None:
+            lead = rescaled_lead(lead, old_charge, new_charge)
+            tag = max(0, self._virtual_time + lead)
         self._move(child, stand, tag)
 
     # -- epochs --------------------------------------------------------------
