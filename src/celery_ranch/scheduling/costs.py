@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from celery_ranch.errors import InvalidCostError
@@ -25,7 +24,7 @@ def cost_of(cost: Any) -> int:
         2500000
     """
     is_number = isinstance(cost, (int, float)) and not isinstance(cost, bool)
-    if not is_number or not math.isfinite(cost) or not 1e-6 <= cost <= 1e6:
+    if not is_number or not 1e-6 <= cost <= 1e6:
         raise InvalidCostError(cost, "a number from 0.000001 to 1000000")
     return round(float(cost) * CHARGE_UNIT)
 

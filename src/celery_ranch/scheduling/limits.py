@@ -8,9 +8,11 @@ burst allows. All of it in whole microseconds.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any
 
 from celery_ranch.errors import InvalidLimitError
@@ -22,8 +24,11 @@ UNLIMITED = 0
 
 MAX_LIMIT = 2**31
 _PERIODS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
-_RATE = re.compile(r"(\d+(?:\.\d+)?)/([smhd])")
+#: What a burst may take to fill, some thirty years: arrival times stay exact integers below 2^53.
+_MAX_FILL_US = 10**15
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/([smhd])")
 _RATE_ALLOWED = 'a text such as "10/s", "100/m", "5000/h" or "1/d"'
+_BURST_ALLOWED = "an int from 1 to 1000000 that the rate fills within thirty years"
 _COUNT_ALLOWED = f"an int from 1 to {MAX_LIMIT}, math.inf for no limit, or None"
 
 
@@ -48,14 +53,16 @@ class Rate:
             (Rate(interval_us=600000, burst=1), Rate(interval_us=333334, burst=10))
         """
         found = _RATE.fullmatch(text) if isinstance(text, str) else None
-        number = found and float(found[1])
+        number = found and Fraction(found[1])
         if not found or not number:
             raise InvalidLimitError("rate", text, _RATE_ALLOWED)
+        interval_us = math.ceil(_PERIODS_US[found[2]] / number)
+        if interval_us > _MAX_FILL_US:
+            raise InvalidLimitError("rate", text, _RATE_ALLOWED)
         is_count = isinstance(burst, int) and not isinstance(burst, bool)
-        if not is_count or not 1 <= burst <= 1_000_000:
-            raise InvalidLimitError("burst", burst, "an int from 1 to 1000000")
-        interval_us = -int(-_PERIODS_US[found[2]] // number)
-        return cls(max(1, interval_us), burst)
+        if not is_count or not 1 <= burst <= min(1_000_000, _MAX_FILL_US // interval_us):
+            raise InvalidLimitError("burst", burst, _BURST_ALLOWED)
+        return cls(interval_us, burst)
 
     def next_start_us(self, arrival_us: int) -> int:
         """Return from when on another may start, by the node's theoretical arrival time."""
@@ -79,7 +86,7 @@ class Limits:
 
     def over(self, others: Iterable[Limits]) -> Limits:
         """Return these limits, with the strictest of others where nothing is set here."""
-        found: dict[str, Any] = {}
+        others, found = list(others), dict[str, Any]()
         for field in fields(self):
             own = getattr(self, field.name)
             set_by_others = [v for o in others if (v := getattr(o, field.name)) is not None]

@@ -107,7 +107,7 @@ def valid_share(share: Any) -> float:
         2.0
     """
     is_number = isinstance(share, (int, float)) and not isinstance(share, bool)
-    if not is_number or not math.isfinite(share) or not 0.01 <= share <= 100:
+    if not is_number or not 0.01 <= share <= 100:
         raise InvalidShareError(share, "a number from 0.01 to 100")
     return float(share)
 
