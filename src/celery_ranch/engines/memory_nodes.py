@@ -89,6 +89,7 @@ class Nodes:
         """Count an entry that was served against the limits of its nodes."""
         if not self.policies.was_anything_set:
             return
+        self.refresh(key_of(leaf), now_us)
         for path in prefixes(key_of(leaf)):
             rate = self.limits(path).rate
             if rate is not None and rate.interval_us != UNLIMITED:
@@ -128,9 +129,11 @@ class Nodes:
 
     # -- forgetting ------------------------------------------------------------------
 
-    def is_forgettable(self, path: KeyPath) -> bool:
-        """Return whether nothing is to be remembered of a node."""
-        return self.tree.is_forgettable(path) and not self.policies.names(path)
+    def is_forgettable(self, path: KeyPath, now_us: int) -> bool:
+        """Return whether nothing is to be remembered of a node, its rate's starts included."""
+        has_started = self._arrival_us.get(path, 0) > now_us
+        is_named = self.policies.names(path)
+        return not has_started and not is_named and self.tree.is_forgettable(path)
 
     def forget(self, path: KeyPath) -> None:
         """Drop all memory of a node that `is_forgettable`."""

@@ -147,7 +147,7 @@ class MemoryQueue:
             assert cost is not None
             self._tree.serve(leaf, entry.level, self._number, cost)
             self.nodes.started(leaf, now_us)
-            for path in prefixes(entry.key):
+            for path in (*prefixes(entry.key), leaf):
                 self._last_leased_at_us[path] = now_us
         self.leases.add(worker, Held(entry, self._number, leaf, charged))
         self._leased += 1
@@ -272,7 +272,8 @@ class MemoryQueue:
         for _, path in looked_at:
             last_us = self._last_leased_at_us.get(path)
             is_idle = last_us is None or now_us - last_us >= self._settings.idle_key_us
-            if is_idle and not self._backlog.below(path) and self.nodes.is_forgettable(path):
+            has_work = bool(self._backlog.below(path))
+            if is_idle and not has_work and self.nodes.is_forgettable(path, now_us):
                 self.nodes.forget(path)
                 self._last_leased_at_us.pop(path, None)
 
