@@ -7,39 +7,26 @@ itself sends that and waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
-
-from redis.exceptions import NoScriptError
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from celery_ranch.engines import checking, wire
-from celery_ranch.engines.connections import Connections, ServerFacts
+from celery_ranch.engines.connections import ServerFacts
+from celery_ranch.engines.redis_control import RedisControl
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
 from celery_ranch.errors import BatchTooLargeError
-from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
-    ACTIVATION_BUDGET,
     MAX_BATCH,
-    PUBLISHER_MEMORY_MS,
-    TAG_LIMIT,
-    DeadLetter,
-    EngineSettings,
     Enqueued,
     Entry,
-    KeyPath,
-    KeySnapshot,
     Leased,
     Outcome,
     Publish,
-    QueueSnapshot,
     Reaped,
-    valid_share,
 )
 
 __all__ = ["VERBS", "RedisEngine", "Request", "ScriptMissing", "ServerFacts"]
-
-T = TypeVar("T")
 
 #: Every script, in the order of the engine's contract.
 VERBS = (
@@ -51,6 +38,9 @@ VERBS = (
     "reap",
     "wake",
     "set_share",
+    "set_limits",
+    "add_tag",
+    "remove_tag",
     "pause",
     "resume",
     "cancel",
@@ -64,7 +54,7 @@ VERBS = (
 )
 
 
-class RedisEngine:
+class RedisEngine(RedisControl):
     """Keeps entries in Redis 6.2 or newer, or Valkey 7.2 or newer.
 
     Threads may share it, and forked children use connections of their own.
@@ -82,30 +72,6 @@ class RedisEngine:
     Raises:
         ConfigurationError: The store or an argument for it cannot be used.
     """
-
-    def __init__(
-        self,
-        store: Any,
-        prefix: str = "celery_ranch:",
-        settings: EngineSettings | None = None,
-        tag_limit: int = TAG_LIMIT,
-        connection_kwargs: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.settings = settings or EngineSettings()
-        self.prefix = prefix
-        self._connections = Connections(store, connection_kwargs or {})
-        self._known: dict[str, Argument] = {
-            "queues": f"{prefix}queues",
-            "turn": f"{prefix}turn",
-            "reaping": f"{prefix}reaping",
-            "tag_limit": tag_limit,
-            "lease_us": self.settings.lease_us,
-            "dead_limit": self.settings.dead_letter_limit,
-            "deliveries": self.settings.max_deliveries,
-            "idle_us": self.settings.idle_key_us,
-            "budget": ACTIVATION_BUDGET,
-            "memory_ms": PUBLISHER_MEMORY_MS,
-        }
 
     # -- data ---------------------------------------------------------------
 
@@ -219,89 +185,6 @@ class RedisEngine:
         command = load_script("wake").command(self._named(None), self._places(queues)[1])
         return Request("wake", command, lambda _: None)
 
-    # -- control ------------------------------------------------------------
-
-    def set_share(self, queue: str, key: KeyPath, share: float) -> None:
-        """As `Engine.set_share`."""
-        text = repr(valid_share(share)).removesuffix(".0")
-        self._run(self._on_queue("set_share", queue, _word, key=wire.key_text(key), share=text))
-
-    def pause(self, queue: str, key: KeyPath) -> None:
-        """As `Engine.pause`."""
-        self._run(self._on_queue("pause", queue, _word, key=wire.key_text(key)))
-
-    def resume(self, queue: str, key: KeyPath) -> None:
-        """As `Engine.resume`."""
-        self._run(self._on_queue("resume", queue, _word, key=wire.key_text(key)))
-
-    def cancel(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bytes | None:
-        """As `Engine.cancel`."""
-        return self._run(
-            self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=entry_id)
-        )
-
-    def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
-        """As `Engine.dead_letters`."""
-        request = self._on_queue(
-            "dead_letters",
-            queue,
-            lambda reply: wire.read_dead_letters(reply, queue),
-            offset=offset,
-            limit=limit,
-        )
-        return self._run(request)
-
-    def retry_dead(self, queue: str, entry_id: str, *, now_us: int | None = None) -> bool:
-        """As `Engine.retry_dead`."""
-        request = self._on_queue("retry_dead", queue, _says("retried"), now_us, entry_id=entry_id)
-        return self._run(request)
-
-    def delete_dead(self, queue: str, entry_id: str) -> bool:
-        """As `Engine.delete_dead`."""
-        request = self._on_queue("delete_dead", queue, _says("deleted"), entry_id=entry_id)
-        return self._run(request)
-
-    # -- look ---------------------------------------------------------------
-
-    def queues(self) -> frozenset[str]:
-        """As `Engine.queues`."""
-        names = self._connections.run(("ZRANGE", self._known["queues"], 0, -1))
-        return frozenset(str(name, "utf-8") for name in names)
-
-    def snapshot(self, queue: str, *, now_us: int | None = None) -> QueueSnapshot:
-        """As `Engine.snapshot`."""
-        return self._run(
-            self._on_queue(
-                "snapshot", queue, lambda reply: wire.read_snapshot(reply, queue), now_us
-            )
-        )
-
-    def keys(
-        self, queue: str, cursor: int = 0, count: int = 1_000
-    ) -> tuple[int, tuple[KeySnapshot, ...]]:
-        """As `Engine.keys`."""
-        count = max(1, min(count, 1_000))
-        return self._run(self._on_queue("keys", queue, wire.read_keys, cursor=cursor, limit=count))
-
-    def pending(
-        self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000
-    ) -> tuple[tuple[str, bytes], ...]:
-        """As `Engine.pending`."""
-        text = wire.key_text(key)
-        return self._run(
-            self._on_queue(
-                "pending", queue, wire.read_pending, key=text, offset=offset, limit=limit
-            )
-        )
-
-    def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
-        """As `Engine.check`."""
-
-        def ask(verb: str, **named: Argument) -> Any:
-            return self._run(self._on_queue(verb, queue, lambda reply: reply, None, **named))
-
-        return checking.violations(ask, queue, count)
-
     # -- the store ----------------------------------------------------------
 
     def connect(self) -> Any:
@@ -352,46 +235,6 @@ class RedisEngine:
     def close(self) -> None:
         """As `Engine.close`."""
         self._connections.close()
-
-    # -- within -------------------------------------------------------------
-
-    def _base(self, queue: str) -> str:
-        return f"{self.prefix}{{{queue}}}:"
-
-    def _places(self, queues: Iterable[str]) -> tuple[dict[str, int], list[str]]:
-        """Return each queue's place, from 1, and the queues' bases in that order."""
-        places: dict[str, int] = {}
-        for queue in queues:
-            places.setdefault(queue, len(places) + 1)
-        return places, [self._base(queue) for queue in places]
-
-    def _named(self, now_us: int | None, **named: Argument) -> dict[str, Argument]:
-        return {**self._known, "now": -1 if now_us is None else now_us, **named}
-
-    def _on_queue(
-        self,
-        verb: str,
-        queue: str,
-        read: Callable[[Any], T],
-        now_us: int | None = None,
-        **named: Argument,
-    ) -> Request[T]:
-        script = load_script(verb)
-        command = script.command(self._named(now_us, base=self._base(queue), **named))
-        return Request(verb, command, read)
-
-    def _run(self, request: Request[T]) -> T:
-        try:
-            return request.parse(self._connections.run(request.args))
-        except NoScriptError:
-            source = load_script(request.verb).source
-            self._connections.run(("SCRIPT", "LOAD", source))
-        # With its source, because scripts may have been flushed once more.
-        return request.parse(self._connections.run(("EVAL", source, *request.args[2:])))
-
-
-def _word(reply: Any) -> str:
-    return wire.read_word(reply)
 
 
 def _says(word: str) -> Callable[[Any], bool]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from redis.exceptions import NoScriptError
 
 from celery_ranch.engines.connections import store_error
 from celery_ranch.engines.scripts import Argument
 from celery_ranch.errors import RanchError
+from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
+    CHARGE_UNIT,
+    DEFAULT_LEVEL,
     DeadLetter,
     Enqueued,
     Entry,
@@ -24,6 +28,7 @@ from celery_ranch.scheduling.model import (
     Reaped,
     key_path,
 )
+from celery_ranch.scheduling.policies import Tag, Target
 
 __all__ = ["Request", "ScriptMissing"]
 
@@ -34,6 +39,14 @@ _LATEST_US = 2**52
 
 #: Where an entry stands that a dead worker held (places.lua).
 _SUSPECT = b"+"
+
+#: What joins the parts of a key, and what stands for it and for itself within one.
+_JOIN = "\x1f"
+_ESCAPE = "\x1e"
+_ESCAPED = re.compile(f"{_ESCAPE}([01])")
+_MEANT = {"0": _ESCAPE, "1": _JOIN}
+
+_UNSET = -1
 
 
 class ScriptMissing(RanchError):
@@ -72,24 +85,60 @@ class Request(Generic[T]):
 
 
 def key_text(key: KeyPath) -> str:
-    """Return a key as the store writes it.
+    r"""Return a key as the store writes it: its parts, joined by what no part has.
 
     Raises:
-        InvalidKeyError: It is no key, or has more than one part.
+        InvalidKeyError: It is no key.
+
+    Example:
+        >>> key_text(("acme",)), key_text(("acme", "al\x1fice"))
+        ('acme', 'acme\x1fal\x1e1ice')
     """
-    return key_path(key)[0]
+    parts = key_path(key)
+    if not any(_JOIN in part or _ESCAPE in part for part in parts):
+        return _JOIN.join(parts)
+    escaped = (part.replace(_ESCAPE, f"{_ESCAPE}0").replace(_JOIN, f"{_ESCAPE}1") for part in parts)
+    return _JOIN.join(escaped)
+
+
+def _key(written: str) -> KeyPath:
+    """Return the key that was written so."""
+    parts = tuple(written.split(_JOIN))
+    if _ESCAPE not in written:
+        return parts
+    return tuple(_ESCAPED.sub(lambda found: _MEANT[found[1]], part) for part in parts)
+
+
+def target_text(target: Target) -> str:
+    """Return whatever a share or limits are set of as the store writes it."""
+    if isinstance(target, tuple):
+        return "k" + key_text(target)
+    return f"t{target.name}" if isinstance(target, Tag) else f"d{target.parts}"
+
+
+def limit_arguments(limits: Limits) -> dict[str, Argument]:
+    """Return the arguments that set limits; -1 says that one is not set."""
+    rate = limits.rate
+    return {
+        "concurrency": _UNSET if limits.concurrency is None else limits.concurrency,
+        "interval": _UNSET if rate is None else min(rate.interval_us, _LATEST_US),
+        "burst": _UNSET if rate is None else rate.burst,
+        "backlog": _UNSET if limits.backlog is None else limits.backlog,
+    }
 
 
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
-    """Return the six arguments that store an entry."""
+    """Return the seven arguments that store an entry."""
     key = key_text(entry.key).encode()
+    cost = b"m" if entry.cost is None else b"-" if entry.cost == CHARGE_UNIT else b"%d" % entry.cost
     return (
         place,
         entry.entry_id,
         key,
+        f"{entry.level}!" if entry.is_exempt else entry.level,
         _moment(entry.due_at_us, entry.due_in_us),
         _moment(entry.expires_at_us, entry.expires_in_us),
-        b"%d %s%s" % (len(key), key, entry.message),
+        b"%d %s %d %s%s" % (entry.level, cost, len(key), key, entry.message),
     )
 
 
@@ -102,13 +151,14 @@ def _moment(at_us: int | None, in_us: int | None) -> str:
 
 
 def outcome_arguments(place: int, outcome: Outcome) -> tuple[Argument, ...]:
-    """Return the six arguments that report a lease."""
+    """Return the seven arguments that report a lease."""
     return (
         place,
         outcome.kind.value,
         outcome.entry_id,
         outcome.number,
         min(outcome.due_in_us, _LATEST_US),
+        "-" if outcome.run_us is None else max(0, min(outcome.run_us, _LATEST_US)),
         outcome.reason,
     )
 
@@ -123,6 +173,8 @@ def read_enqueued(reply: Any) -> Enqueued:
         return Enqueued(stored=0, taken=_texts(reply[1:]))
     if reply[0] == b"repeated":
         return Enqueued(stored=0, is_repeated=True)
+    if reply[0] == b"full":
+        return Enqueued(stored=0, full=_key(str(reply[1], "utf-8")), limit=reply[2])
     return Enqueued(stored=reply[1])
 
 
@@ -130,34 +182,49 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
     leases = []
     for at in range(3, len(reply), 4):
         place, entry_id, number, value = reply[at : at + 4]
-        deliveries, standing, key, message = split_entry(value)
+        found = split_entry(value)
         leases.append(
             Lease(
                 entry_id=_id(entry_id),
-                key=key,
+                key=found.key,
                 queue=queues[place - 1],
                 number=abs(number),
-                deliveries=deliveries,
-                message=message,
+                deliveries=found.deliveries,
+                message=found.message,
                 is_expired=number < 0,
-                is_suspect=standing == _SUSPECT,
+                is_suspect=found.place == _SUSPECT,
+                level=found.level,
             )
         )
     return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
 
 
-def split_entry(value: bytes | None) -> tuple[int, bytes, KeyPath, bytes]:
-    """Return deliveries, place, key and message of an entry's value.
+class StoredEntry(NamedTuple):
+    """What an entry's value says of it."""
 
-    One that cannot be read is taken for a message that nobody can read
-    either, of a key that is empty: so it is seen, and stands in nobody's way.
+    deliveries: int
+    place: bytes
+    level: int
+    key: KeyPath
+    message: bytes
+
+
+#: What cannot be read: a message that nobody can read either, of a key that is empty.
+_UNREADABLE = StoredEntry(0, b"-", DEFAULT_LEVEL, ("",), b"")
+
+
+def split_entry(value: bytes | None) -> StoredEntry:
+    """Return what an entry's value says.
+
+    One that cannot be read is seen, and stands in nobody's way.
     """
     try:
-        deliveries, _, place, size, rest = (value or b"").split(b" ", 4)
+        deliveries, _, place, level, _, size, rest = (value or b"").split(b" ", 6)
         end = int(size)
-        return int(deliveries), place, (str(rest[:end], "utf-8"),), rest[end:]
+        key = _key(str(rest[:end], "utf-8"))
+        return StoredEntry(int(deliveries), place, int(level), key, rest[end:])
     except ValueError:
-        return 0, b"-", ("",), b""
+        return _UNREADABLE
 
 
 def _id(written: bytes) -> str:
@@ -186,22 +253,26 @@ def read_reaped(reply: Any) -> Reaped:
 
 
 def read_cancelled(reply: Any) -> bytes | None:
-    return split_entry(reply[1])[3] if reply[0] == b"cancelled" else None
+    return split_entry(reply[1]).message if reply[0] == b"cancelled" else None
+
+
+def read_tagged(reply: Any) -> frozenset[KeyPath]:
+    return frozenset(_key(_shown(name)) for name in reply)
 
 
 def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     letters = []
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
-        deliveries, _, key, message = split_entry(value)
+        found = split_entry(value)
         died_at_us, _, reason = (why or b"").partition(b" ")
         letters.append(
             DeadLetter(
                 entry_id=_id(entry_id),
-                key=key,
+                key=found.key,
                 queue=queue,
-                message=message,
-                deliveries=deliveries,
+                message=found.message,
+                deliveries=found.deliveries,
                 reason=_shown(reason),
                 died_at_us=int(died_at_us) if died_at_us.isdigit() else 0,
             )
@@ -224,16 +295,17 @@ def read_snapshot(reply: Any, queue: str) -> QueueSnapshot:
 
 def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
     keys = []
-    for at in range(2, len(reply), 6):
-        key, waiting, delayed, share, is_paused, leased_at = reply[at : at + 6]
+    for at in range(2, len(reply), 7):
+        key, waiting, delayed, share, is_paused, leased_at, in_service = reply[at : at + 7]
         keys.append(
             KeySnapshot(
-                key=(_shown(key),),
+                key=_key(_shown(key)),
                 waiting=waiting,
                 delayed=delayed,
                 share=float(share),
                 is_paused=bool(is_paused),
                 last_leased_at_us=leased_at or None,
+                in_service=in_service,
             )
         )
     return int(reply[1]), tuple(keys)
@@ -241,7 +313,7 @@ def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
     pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
-    return tuple((_id(entry_id), split_entry(value)[3]) for entry_id, value in pairs)
+    return tuple((_id(entry_id), split_entry(value).message) for entry_id, value in pairs)
 
 
 def _texts(items: Sequence[bytes]) -> tuple[str, ...]:

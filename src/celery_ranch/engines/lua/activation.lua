@@ -1,32 +1,47 @@
--- activation: let entries wait whose time has come.
+-- activation: let entries and nodes be eligible whose time has come.
 --
 -- NEEDS  places
 -- KEYS   none
 -- ARGV   none
--- GIVES  activate(q, now, budget)  what is left of the budget, and the due time of the
---                                  first that is still delayed, if there is one
+-- GIVES  activate(q, now, budget)  what is left of the budget
+local function fire(q, member)
+  drop_time(q, member)
+  local node = node_of(q, string.sub(member, 18))
+  if node.limits and padded(node.limits.timer) == string.sub(member, 1, 16) then
+    node.limits.due, node.limits.timer, node.is_changed = 0, 0, true
+    unblock(q, node, PACED)
+  end
+end
+
+local function bring_due(q, key, head, now)
+  local member = head[1]
+  local sequence, level = tonumber(string.sub(member, 1, 16)), string.byte(member, 18)
+  redis.call('ZREM', delayed_of(q, key), member)
+  set_timer(q, key, head)
+  count_delayed(q, key, -1)
+  refresh(q, key, now)
+  if not sequence or string.sub(member, 17, 17) == 'n' then sequence = next_sequence(q) end
+  level = level and level >= 48 and level <= 58 and level - 48 or 5
+  add_ready(q, key, level, sequence, string.sub(member, 19))
+end
+
 local function activate(q, now, budget)
-  local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
-  while first[1] and tonumber(first[2]) <= now and budget > 0 do
-    local key = string.sub(first[1], 17)
-    local head = first_delayed(q, key)
-    if not head[1] or tonumber(head[2]) > now then
-      -- A damaged timer: it would come first for ever.
-      redis.call('ZREM', q.timers, first[1])
-      set_timer(q, key, {})
+  while first_due(q) and first_due(q) <= now and budget > 0 do
+    local member = q.first_timer
+    local key = string.sub(member, 17)
+    if string.byte(key) == 31 then
+      fire(q, member)
     else
-      redis.call('ZREM', delayed_of(q, key), head[1])
-      set_timer(q, key, head)
-      local sequence = tonumber(string.sub(head[1], 1, 16))
-      if not sequence or string.sub(head[1], 17, 17) == 'n' then
-        q.sequence = q.sequence + 1
-        sequence = q.sequence
+      local head = first_delayed(q, key)
+      if head[1] and tonumber(head[2]) <= now then
+        bring_due(q, key, head, now)
+      else
+        -- A damaged timer: it would come first for ever.
+        drop_time(q, member)
+        set_timer(q, key, {})
       end
-      q.delayed = q.delayed - 1
-      add_ready(q, key, sequence, string.sub(head[1], 18))
     end
     budget = budget - 1
-    first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
   end
-  return budget, first[1] and tonumber(first[2])
+  return budget
 end

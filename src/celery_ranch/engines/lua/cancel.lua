@@ -10,20 +10,23 @@ make_room(base)
 local q = open(base)
 if not is_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
-local _, _, place, key = header_of(value)
+local _, _, place, level, key = header_of(value)
 if not key then return {'elsewhere'} end
 
-if redis.call('ZREM', ready_of(q, key), entry_id) == 1 then
-  q.waiting = q.waiting - 1
-  local node = node_of(q, key)
-  if node.paused == 0 and redis.call('EXISTS', ready_of(q, key)) == 0 then leave(q, key, node) end
-else
-  local old = first_delayed(q, key)
-  if redis.call('ZREM', delayed_of(q, key), place .. entry_id) == 0 then return {'elsewhere'} end
-  q.delayed = q.delayed - 1
-  set_timer(q, key, old)
+local ready = ready_of(q, level, key)
+if redis.pcall('ZREM', ready, entry_id) == 1 then
+  local leaf = leaf_of(q, key)
+  count_waiting(q, leaf.name, level, -1)
+  if redis.call('EXISTS', ready) == 0 then leave(q, leaf, level) end
+  local name = leaf.name
+  repeat
+    name = parent_of(name)
+    q.ended[race_of(q, level, name)] = true
+  until name == ''
+elseif not remove_delayed(q, key, place .. entry_id) then
+  return {'elsewhere'}
 end
 redis.call('HDEL', q.entries, entry_id)
-settle_epoch(q)
+begin_epochs(q)
 save(q)
 return {'cancelled', value}

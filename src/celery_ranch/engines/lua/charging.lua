@@ -1,12 +1,12 @@
--- charging: what an entry costs its key.
+-- charging: what an entry costs its nodes.
 --
--- NEEDS  tree
 -- KEYS   none
 -- ARGV   none
--- GIVES  charge(share)              the same number as model.charge
+-- GIVES  charge(share, cost)        the same number as model.charge
 --        rescaled(lead, old, new)   lead * new / old, rounded half up
-local function charge(share)
-  return math.max(1, math.floor(1000000 / share + 0.5))
+local function charge(share, cost)
+  if cost == 0 then return 0 end
+  return math.max(1, math.floor(cost / share + 0.5))
 end
 
 -- In steps, because lead * new may lie beyond the exact integers.

@@ -7,6 +7,7 @@
 --        tag_limit  num   virtual time at which tags are shifted down
 --        lease_us   num   how long a worker new to a queue is trusted, microseconds
 --        dead_limit num   how many dead letters a queue keeps
+--        level_floor num  what a level that waits is sure of, in millionths
 --        budget     num   how many may be activated, expired, unreadable or keys that
 --                         stand for their turn with nothing to be served
 --        limit      num   how many may be leased
@@ -29,23 +30,21 @@ for at = first_base, #KEYS do
   if q.sequence > 0 and is_sound(q, worker) then
     redis.call('ZADD', q.workers, 'NX', now + lease_us, worker)
     q.place = at - first_base + 1
-    q.held, q.order = {}, #open_queues + 1
-    open_queues[q.order] = q
-    local due
-    budget, due = activate(q, now, budget)
-    if due and due <= now then has_more = 1 end
-    if due and (next_due < 0 or due - now < next_due) then next_due = math.max(0, due - now) end
+    q.held = {}
+    open_queues[#open_queues + 1] = q
+    budget = activate(q, now, budget)
   end
 end
 
 local reply, leased = {'leased', 0, 0}, 0
 local turns = tonumber(redis.call('GET', turn) or 0) or 0
 
-local function hand_over(q, key, id, value, sequence, is_expired)
+local function hand_over(q, level, id, value, sequence, charged, is_expired)
   q.number = q.number + 1
-  q.leased = q.leased + 1
+  hand_out(q, level)
   q.held[#q.held + 1] = text(q.number)
-  q.held[#q.held + 1] = held_text('leased', sequence, id, key)
+  q.held[#q.held + 1] =
+    held_text('leased', level, sequence, charged, id, q.path[q.depth].name)
   local at = #reply
   reply[at + 1] = q.place
   reply[at + 2] = id
@@ -53,42 +52,65 @@ local function hand_over(q, key, id, value, sequence, is_expired)
   reply[at + 4] = value
 end
 
+-- What is charged for an entry, and whether that is to be corrected.
+local function cost_of(q, key, cost)
+  if cost == '-' then return 1000000, -1 end
+  if cost ~= 'm' then return tonumber(cost) or 1000000, -1 end
+  local estimate = estimate_of(q, node_of(q, key))
+  return estimate, estimate
+end
+
 while leased < limit do
-  local q, key, node = choose(open_queues)
+  local q, level = choose(open_queues)
   if not q then break end
-  local id, sequence, value, state = take_first(q, key, now)
-  if state == 'none' then
-    node.is_changed = node.is_new
-    if budget == 0 then
-      has_more = 1
-      break
-    end
-    budget = budget - 1
-  elseif state == 'leasable' then
+  local leaf = q.path[q.depth]
+  local key = key_of(leaf.name)
+  local id, sequence, value, cost, state = take_first(q, leaf, level, now)
+  if state == 'leasable' then
     leased, turns = leased + 1, turns + 1
-    hand_over(q, key, id, value, sequence, false)
     q.turn = turns
-    charge_node(q, node, now)
+    count_dispatch(q, level)
+    local charged
+    cost, charged = cost_of(q, key, cost)
+    hand_over(q, level, id, value, sequence, charged, false)
+    serve(q, level, cost, now)
+    put_path(q, level, true)
+    if q.version > 0 then
+      started(q, key, now)
+      judge_all(q, key, now)
+    end
   elseif budget == 0 then
-    put_first(q, key, id, sequence)
-    put(q, key, node)
+    if id then put_first(q, leaf, level, id, sequence) end
+    put_path(q, level, state ~= 'none')
     has_more = 1
     break
   else
     budget = budget - 1
     if state == 'expired' then
-      hand_over(q, key, id, value, sequence, true)
-    else
+      hand_over(q, level, id, value, sequence, -1, true)
+    elseif state == 'unreadable' then
+      count_waiting(q, leaf.name, level, -1)
       bury(q, id, key, 0, 'unreadable record', now, dead_limit)
     end
+    put_path(q, level, state ~= 'none')
+    if state == 'expired' then judge_all(q, key, now) end
   end
-  if state ~= 'none' and redis.call('EXISTS', ready_of(q, key)) == 1 then put(q, key, node) end
 end
 
 for _, q in ipairs(open_queues) do
-  shift(q)
+  for _, race in ipairs(q.order) do
+    if race.is_served then shift(race) end
+  end
+  for _, race in pairs(q.inner) do
+    if race.is_served then shift(race) end
+  end
+  local due = first_due(q)
+  if due and due <= now and budget == 0 then has_more = 1 end
+  if due and (next_due < 0 or due - now < next_due) then next_due = math.max(0, due - now) end
   write('HSET', held_of(q, worker), q.held)
   save(q)
+  -- Whoever waits was told of times already.
+  q.due_before = nil
   wake(q)
 end
 if leased > 0 then redis.call('SET', turn, text(turns)) end

@@ -1,37 +1,66 @@
 -- leases: what a worker holds of a queue, and the reports on it.
 --
--- NEEDS  places
+-- NEEDS  places, costs
 -- KEYS   none
 -- ARGV   none
 -- GIVES  lease_of(number, held)   the lease that a text in `held` tells of; nil if there
 --                                is none, or it cannot be read
 --        id_of_held(held)        its state and entry id alone: a third of the work
---        held_text(state, sequence, id, key)  the text of one
---        free(q, lease)           count its slot as free, if it was taken
+--        held_text(state, level, sequence, charged, id, leaf)  the text of one; charged:
+--                                with how much, to be corrected, or -1: the cost was known
+--        free(q, lease, run_us, now)  give its slot back, if it was taken; what it was
+--                                charged is corrected to what was measured, if it was
+
 -- Publishers choose ids, so they may be longer than 64 KiB.
-local HELD = '>BdI4'
+local HELD = '>BBddI4'
+local HELD_SIZE = 22
 local STATES = {'leased', 'started', 'acknowledged', 'finished'}
 local STATE_CODES = {leased = 1, started = 2, acknowledged = 3, finished = 4}
+local MAX_COST = 1000000000000
 
 local function lease_of(number, held)
-  if not held or #held < 13 then return nil end
-  local state, sequence, size, at = struct.unpack(HELD, held)
-  if not STATES[state] or at + size > #held + 1 then return nil end
+  if not held or #held < HELD_SIZE then return nil end
+  local state, level, sequence, charged, size, at = struct.unpack(HELD, held)
+  if not STATES[state] or level > 10 or at + size > #held + 1 then return nil end
+  local leaf = string.sub(held, at + size)
   return {
-    number = number, state = STATES[state], sequence = sequence,
-    id = string.sub(held, at, at + size - 1), key = string.sub(held, at + size),
+    number = number, state = STATES[state], level = level, sequence = sequence,
+    charged = charged, id = string.sub(held, at, at + size - 1), leaf = leaf,
+    key = key_of(leaf),
   }
 end
 
 local function id_of_held(held)
-  local state, _, size, at = struct.unpack(HELD, held)
+  local state, _, _, _, size, at = struct.unpack(HELD, held)
   return STATES[state], string.sub(held, at, at + size - 1)
 end
 
-local function held_text(state, sequence, id, key)
-  return struct.pack(HELD, STATE_CODES[state], sequence, #id) .. id .. key
+local function held_text(state, level, sequence, charged, id, leaf)
+  return struct.pack(HELD, STATE_CODES[state], level, sequence, charged, #id) .. id .. leaf
 end
 
-local function free(q, lease)
-  if lease.state ~= 'finished' then q.leased = q.leased - 1 end
+local function finish(q, leaf, level)
+  local name = leaf
+  repeat
+    local node = node_of(q, name)
+    local race = race_of(q, level, node.parent)
+    race.in_service, race.is_changed = race.in_service - 1, true
+    q.ended[race] = true
+    if node.is_known then
+      node.in_service, node.is_changed = math.max(0, node.in_service - 1), true
+    end
+    name = node.parent
+  until name == ''
+end
+
+local function free(q, lease, run_us, now)
+  if lease.state == 'finished' then return end
+  if not run_us and lease.state == 'leased' then run_us = 0 end
+  if lease.charged >= 0 and run_us then
+    run_us = math.min(run_us, MAX_COST)
+    correct(q, lease.leaf, lease.level, lease.charged, run_us)
+    if run_us > 0 then learn(q, known(q, lease.key), run_us) end
+  end
+  finish(q, lease.leaf, lease.level)
+  judge_all(q, lease.key, now)
 end

@@ -8,21 +8,32 @@
 --        base_of(queues, name)  what the names of a queue's keys begin with
 --        queue_of(queues, base) the name again
 --        names_of(base)       a table of the names of that queue's fixed keys
---        index_of(q, epoch)   zset  rank + key -> S
---        ready_of(q, key)     zset  entry id -> sequence
---        delayed_of(q, key)   zset  sequence, flag, entry id -> due time
+--        ready_of(q, level, key)  zset  entry id -> sequence
+--        delayed_of(q, key)   zset  sequence, flag, level, entry id -> due time
+--        tagged_of(q, tag)    set   nodes that have the tag
 --        publisher_of(q, id)  str   number of the last of its publishes that was stored
---        held_of(q, worker)   hash  lease number -> state, sequence, entry id, key
+--        held_of(q, worker)   hash  lease number -> what is leased (see leases.lua)
+--        parent_of(name)      the node above; empty: the root
+--        key_of(leaf)         the key whose entries a leaf of the tree stands for
+--        way_of(key)          its nodes' names, outermost first
 --        is_mistyped(reply)   whether a pcall was refused because a key is of another type
 --        make_room(q)         lets a script that drains write when memory is full
 --
--- tree     str   the queue's counters, packed (see tree.lua)
--- nodes    hash  key -> its record, packed (see tree.lua)
--- entries  hash  entry id -> deliveries, expiry, place, key and message
--- timers   zset  sequence + key -> due time of the key's earliest delayed entry
+-- tree     str   the queue's counters and the races of its root (see records.lua)
+-- nodes    hash  node -> its record (see records.lua)
+-- races    hash  level in 2 digits, node -> its children's race there
+-- index:…  zset  served, number, child -> S, of each race (see tree.lua)
+-- entries  hash  entry id -> what is known of it (see places.lua)
+-- timers   zset  sequence + key -> due time of the key's earliest delayed entry;
+--                sequence + "\31" + node -> when its rate lets another start
+-- policies hash  what is set (see policies.lua); tags: hash, node -> its tags
 -- workers  zset  worker -> until when its leases are valid
 -- dead     zset  entry id -> the how-manieth to die; reasons: hash, when and why
 -- wake     list  at most one token
+--
+-- A node is named by the parts of its path, joined by "\31", which no part has:
+-- whoever writes keys has replaced it. The entries of a node with children are
+-- those of one more child, whose own part is empty.
 local function text(n)
   return string.format('%.0f', n)
 end
@@ -45,9 +56,15 @@ local function queue_of(queues, base)
   return string.sub(base, #queues - 4, -3)
 end
 
+local FIXED = {
+  tree = 'tree', nodes = 'nodes', races = 'races', entries = 'entries', timers = 'timers',
+  policies = 'policies', tags = 'tags', workers = 'workers', dead = 'dead',
+  reasons = 'reasons', wake = 'wake',
+}
+
 -- A name is made when it is first asked for: most verbs need few of them.
 local NAMES = {__index = function(q, name)
-  local suffix = rawget(q, 'fixed')[name]
+  local suffix = FIXED[name]
   if suffix then
     q[name] = q.base .. suffix
     return q[name]
@@ -55,26 +72,24 @@ local NAMES = {__index = function(q, name)
 end}
 
 local function names_of(base)
-  local fixed = {
-    tree = 'tree', nodes = 'nodes', entries = 'entries', timers = 'timers',
-    workers = 'workers', dead = 'dead', reasons = 'reasons', wake = 'wake',
-  }
-  return setmetatable({base = base, fixed = fixed}, NAMES)
+  return setmetatable({base = base, ready_at = {}}, NAMES)
 end
 
-local function index_of(q, epoch)
-  if q.index_epoch ~= epoch then
-    q.index, q.index_epoch = q.base .. 'index:' .. text(epoch), epoch
+local function ready_of(q, level, key)
+  local start = q.ready_at[level]
+  if not start then
+    start = q.base .. 'ready:' .. text(level) .. ':'
+    q.ready_at[level] = start
   end
-  return q.index
-end
-
-local function ready_of(q, key)
-  return q.base .. 'ready:' .. key
+  return start .. key
 end
 
 local function delayed_of(q, key)
   return q.base .. 'delayed:' .. key
+end
+
+local function tagged_of(q, tag)
+  return q.base .. 'tagged:' .. tag
 end
 
 local function publisher_of(q, id)
@@ -83,6 +98,23 @@ end
 
 local function held_of(q, worker)
   return q.base .. 'held:' .. worker
+end
+
+local function parent_of(name)
+  if not string.find(name, '\31', 1, true) then return '' end
+  return string.match(name, '^(.*)\31')
+end
+
+local function key_of(leaf)
+  if string.byte(leaf, -1) == 31 then return string.sub(leaf, 1, -2) end
+  return leaf
+end
+
+local function way_of(key)
+  local way = {}
+  for at in string.gmatch(key, '()\31') do way[#way + 1] = string.sub(key, 1, at - 1) end
+  way[#way + 1] = key
+  return way
 end
 
 local function is_mistyped(reply)

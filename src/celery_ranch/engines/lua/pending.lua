@@ -6,8 +6,8 @@
 --        key        str
 --        offset     num   how many to pass over
 --        limit      num   how many to show
--- GIVES  pending entry...   of each two: entry id, entry; first what waits, then
---                         what is delayed
+-- GIVES  pending entry...   of each two: entry id, entry; first what waits, by
+--                         level, then what is delayed
 local q = names_of(base)
 local reply = {'pending'}
 
@@ -20,12 +20,17 @@ local function show(id)
 end
 
 if limit < 1 then return reply end
-local ready, last = ready_of(q, key), offset + limit - 1
-local waiting = redis.call('ZCARD', ready)
-for _, id in ipairs(redis.call('ZRANGE', ready, offset, last)) do show(id) end
-if last >= waiting then
-  local first = math.max(0, offset - waiting)
-  local members = redis.call('ZRANGE', delayed_of(q, key), first, last - waiting)
-  for _, member in ipairs(members) do show(string.sub(member, 18)) end
+local first, last = offset, offset + limit - 1
+local function members_of(line)
+  if last < 0 then return {} end
+  local members = redis.call('ZRANGE', line, math.max(0, first), last)
+  local size = redis.call('ZCARD', line)
+  first, last = first - size, last - size
+  return members
 end
+
+for level = 0, 10 do
+  for _, id in ipairs(members_of(ready_of(q, level, key))) do show(id) end
+end
+for _, member in ipairs(members_of(delayed_of(q, key))) do show(string.sub(member, 19)) end
 return reply

@@ -1,63 +1,66 @@
 -- places: where an entry can be, and its ways from one place to another.
 --
--- NEEDS  tree
+-- NEEDS  policies
 -- KEYS   none
 -- ARGV   none
--- GIVES  header_of(value)      deliveries, expiry ('-': none), place, key, message at
+-- GIVES  header_of(value)      deliveries, expiry ('-': none), place, level, key, and
+--                              where the rest begins, which stays as it was stored,
+--                              and the message; nil if the header cannot be read
 --        SUSPECT               the place of what a dead worker held, until it is
 --                              delayed or dead; who leases it is told
---        expiry_of(value)      the expiry alone; nil if the header cannot be read
---        entry_of(...)         the value of an entry, from the same and the message
---        add_ready(q, key, sequence, id)           it waits; the key enters if need be
---        add_delayed(q, key, due, sequence, flag, id)  it waits for its time
---        set_timer(q, key, old)                    old: the key's first delayed before
---        first_delayed(q, key)                     {member, due}; neither if there is none
+--        terms_of(value)       expiry and cost alone; nil if the header cannot be read
+--        entry_of(deliveries, expires, place, rest)  the value of an entry
+--        flag_of(sequence, flag, level)  the place of a delayed entry
+--        add_ready(q, key, level, sequence, id)  it waits; nodes enter if need be
+--        add_delayed(q, key, due, place, id)  it waits for its time
+--        remove_delayed(q, key, member)    whether it was there
+--        first_delayed(q, key)             {member, due}; neither if there is none
+--        set_timer(q, key, old)            old: the key's first delayed before
 --        bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
---        release(q, lease, due)                    to the place of its number
---        release_suspect(q, lease)                 the same, from a dead worker
+--        release(q, lease, due, now)       to the place of its number
+--        release_suspect(q, lease, now)    the same, from a dead worker
 --        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
---                                                  more, or to the dead letters
+--                                          more, or to the dead letters
+--
+-- The value of an entry is its deliveries, expiry, place, level, cost ('-': 1, 'm':
+-- measured), and size of its key, each with a space after it, then key and message.
 local SUSPECT = '+'
 
 local function header_of(value)
   if not value then return nil end
-  local deliveries, expires, place, size, at = string.match(value, '^(%d+) (%S+) (%S+) (%d+) ()')
-  if not at then return nil end
+  local deliveries, expires, place, rest, level, size, at =
+    string.match(value, '^(%d+) (%S+) (%S+) ()(%d+) %S+ (%d+) ()')
+  level = tonumber(level)
+  if not level or level > 10 then return nil end
   local message_at = at + tonumber(size)
   if message_at > #value + 1 then return nil end
-  return tonumber(deliveries), expires, place, string.sub(value, at, message_at - 1), message_at
+  return tonumber(deliveries), expires, place, level,
+    string.sub(value, at, message_at - 1), rest, message_at
 end
 
 -- What leasing needs of the header: less than half the work.
-local function expiry_of(value)
+local function terms_of(value)
   if not value then return nil end
-  local expires, size, at = string.match(value, '^%d+ (%S+) %S+ (%d+) ()')
-  if at and at + tonumber(size) <= #value + 1 then return expires end
+  local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %d+ (%S+) (%d+) ()')
+  if at and at + tonumber(size) <= #value + 1 then return expires, cost end
   return nil
 end
 
-local function entry_of(deliveries, expires, place, key, message)
-  return text(deliveries) .. ' ' .. expires .. ' ' .. place .. ' ' .. text(#key) .. ' '
-    .. key .. message
+local function entry_of(deliveries, expires, place, rest)
+  return text(deliveries) .. ' ' .. expires .. ' ' .. place .. ' ' .. rest
 end
 
--- What is of another type there is not ours, and has no entries. Any other
--- refusal is the script's: an entry would be counted and stand nowhere.
-local function add(command, place, first, second)
-  local reply = redis.pcall(command, place, first, second)
-  if type(reply) == 'number' then return end
-  if is_mistyped(reply) then redis.call('DEL', place) end
-  redis.call(command, place, first, second)
+local function flag_of(sequence, flag, level)
+  return padded(sequence) .. flag .. string.char(48 + level)
 end
 
-local function add_ready(q, key, sequence, id)
-  local ready = ready_of(q, key)
+local function add_ready(q, key, level, sequence, id)
+  local ready, leaf = ready_of(q, level, key), key
+  -- Where no key has more than one part, nodes need not be looked at.
+  if q.paths > 0 or parent_of(key) ~= '' then leaf = leaf_of(q, key).name end
   add('ZADD', ready, sequence, id)
-  q.waiting = q.waiting + 1
-  if redis.call('ZCARD', ready) == 1 then
-    local node = node_of(q, key)
-    if node.paused == 0 then enter(q, key, node) end
-  end
+  count_waiting(q, leaf, level, 1)
+  if redis.call('ZCARD', ready) == 1 then enter(q, known(q, leaf), level) end
 end
 
 local function first_delayed(q, key)
@@ -67,26 +70,44 @@ end
 local function set_timer(q, key, old)
   local new = first_delayed(q, key)
   if old[1] == new[1] then return end
-  if old[1] then redis.call('ZREM', q.timers, string.sub(old[1], 1, 16) .. key) end
-  if new[1] then redis.call('ZADD', q.timers, new[2], string.sub(new[1], 1, 16) .. key) end
+  if old[1] then drop_time(q, string.sub(old[1], 1, 16) .. key) end
+  if new[1] then set_time(q, string.sub(new[1], 1, 16) .. key, new[2]) end
 end
 
-local function add_delayed(q, key, due, sequence, flag, id)
-  local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
-  if not first[1] or due < tonumber(first[2]) then q.is_due_earlier = true end
+-- Of all nodes on the way that have children.
+local function count_delayed(q, key, more)
+  q.delayed = q.delayed + more
+  if q.paths == 0 then return end
+  for _, name in ipairs(way_of(key)) do
+    local node = node_of(q, name)
+    if node.children > 0 then
+      node.delayed, node.is_changed = math.max(0, node.delayed + more), true
+    end
+  end
+end
+
+local function add_delayed(q, key, due, place, id)
+  known(q, key)
   local old = first_delayed(q, key)
-  add('ZADD', delayed_of(q, key), due, padded(sequence) .. flag .. id)
+  add('ZADD', delayed_of(q, key), due, place .. id)
   set_timer(q, key, old)
-  q.delayed = q.delayed + 1
-  local node = node_of(q, key)
-  if node.is_new then node.is_changed = true end
+  count_delayed(q, key, 1)
+end
+
+local function remove_delayed(q, key, member)
+  local old = first_delayed(q, key)
+  if redis.pcall('ZREM', delayed_of(q, key), member) ~= 1 then return false end
+  set_timer(q, key, old)
+  count_delayed(q, key, -1)
+  return true
 end
 
 local function bury(q, id, key, deliveries, reason, now, limit)
   local value = redis.call('HGET', q.entries, id)
-  local _, expires, _, _, message_at = header_of(value)
-  local message = message_at and string.sub(value, message_at) or value or ''
-  local entry = entry_of(deliveries, expires or '-', '-', key, message)
+  local _, expires, _, _, _, rest_at = header_of(value)
+  local rest = rest_at and string.sub(value, rest_at)
+    or '5 - ' .. text(#key) .. ' ' .. key .. (value or '')
+  local entry = entry_of(deliveries, expires or '-', '-', rest)
   redis.call('HSET', q.entries, id, entry)
   q.deaths = q.deaths + 1
   add('ZADD', q.dead, q.deaths, id)
@@ -101,12 +122,13 @@ local function bury(q, id, key, deliveries, reason, now, limit)
   end
 end
 
-local function put_back(q, lease, due)
+local function put_back(q, lease, due, now)
   q.is_given_back = true
+  refresh(q, lease.key, now)
   if due then
-    add_delayed(q, lease.key, due, lease.sequence, 'k', lease.id)
+    add_delayed(q, lease.key, due, flag_of(lease.sequence, 'k', lease.level), lease.id)
   else
-    add_ready(q, lease.key, lease.sequence, lease.id)
+    add_ready(q, lease.key, lease.level, lease.sequence, lease.id)
   end
 end
 
@@ -114,21 +136,21 @@ end
 -- One without a due time comes from a dead worker.
 local function rewrite(q, lease, more_deliveries, due)
   local value = redis.call('HGET', q.entries, lease.id)
-  local deliveries, expires, _, key, message_at = header_of(value)
+  local deliveries, expires, _, _, _, rest_at = header_of(value)
   if not deliveries then return end
-  local place = due and padded(lease.sequence) .. 'k' or SUSPECT
+  local place = due and flag_of(lease.sequence, 'k', lease.level) or SUSPECT
   redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
-    expires, place, key, string.sub(value, message_at)))
+    expires, place, string.sub(value, rest_at)))
 end
 
-local function release(q, lease, due)
+local function release(q, lease, due, now)
   if due then rewrite(q, lease, 0, due) end
-  put_back(q, lease, due)
+  put_back(q, lease, due, now)
 end
 
-local function release_suspect(q, lease)
+local function release_suspect(q, lease, now)
   rewrite(q, lease, 0, nil)
-  put_back(q, lease, nil)
+  put_back(q, lease, nil, now)
 end
 
 local function requeue(q, lease, has_delay, now, most, limit)
@@ -140,6 +162,6 @@ local function requeue(q, lease, has_delay, now, most, limit)
   local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
   local due = has_delay and now + delay or nil
   rewrite(q, lease, 1, due)
-  put_back(q, lease, due)
+  put_back(q, lease, due, now)
   return 'requeued'
 end

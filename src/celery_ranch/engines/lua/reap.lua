@@ -27,10 +27,10 @@ local is_held_back = hold and now < hold
 local counts = {released = 0, requeued = 0, freed = 0, dead = 0}
 
 local function take_back(q, lease)
-  free(q, lease)
+  free(q, lease, nil, now)
   if lease.state == 'acknowledged' then return 'freed' end
   if lease.state == 'leased' then
-    release_suspect(q, lease)
+    release_suspect(q, lease, now)
     return 'released'
   end
   return requeue(q, lease, false, now, deliveries, dead_limit)
@@ -77,12 +77,12 @@ local most_keys, more = limit, 0
 for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   local q = open(base_of(queues, name))
   if is_sound(q) then
-    local before = limit
     if not is_held_back then more = math.max(more, reap_queue(q)) end
-    if limit < before then settle_epoch(q) end
+    begin_epochs(q)
     sweep(q, reaping, now, idle_us, most_keys)
     save(q)
-    if q.is_given_back then wake(q) end
+    q.due_before = nil
+    if q.is_given_back or q.is_unblocked then wake(q) end
   end
 end
 return {'reaped', counts.released, counts.requeued, counts.freed, counts.dead, more}

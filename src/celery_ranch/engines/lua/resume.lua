@@ -1,19 +1,21 @@
--- resume: let a paused key be served again.
+-- resume: let a paused node be served again.
 --
--- NEEDS  tree
+-- NEEDS  timers
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        key        str
--- GIVES  resumed          the key is in the index if it has something ready
+-- GIVES  resumed          the node races if it has work and nothing else blocks it
 --        running          it was not paused; nothing changed
 make_room(base)
 local q = open(base)
 if not is_sound(q) then return refusal(q) end
 local node = node_of(q, key)
-if node.paused == 0 then return {'running'} end
+if not is_blocked(node, PAUSED) then
+  wake(q)
+  return {'running'}
+end
 
-node.paused, node.is_changed = 0, true
-if redis.call('EXISTS', ready_of(q, key)) == 1 then enter(q, key, node) end
+unblock(q, node, PAUSED)
 save(q)
 wake(q)
 return {'resumed'}

@@ -1,22 +1,17 @@
--- set_share: give a key a share, at once also for what waits.
+-- set_share: set a share, for a node at once also for what waits.
 --
--- NEEDS  charging
+-- NEEDS  policies
 -- KEYS   base       str   what the queue's keys begin with
--- ARGV   tag_limit  num   virtual time at which tags are shifted down
---        key        str
---        share      num
--- GIVES  shared           the key has the share
+-- ARGV   now        num   microseconds; negative: the server's clock
+--        tag_limit  num   virtual time at which tags are shifted down
+--        target     str   'k' and a node's name, 't' and a tag, or 'd' and a number of parts
+--        share      num   -1: it is set no longer
+-- GIVES  shared           the target has the share
+now = time_of(now)
 make_room(base)
 local q = open(base)
 if not is_sound(q) then return refusal(q) end
-local node = node_of(q, key)
-local is_indexed = node.paused == 0 and redis.call('EXISTS', ready_of(q, key)) == 1
-if is_indexed then leave(q, key, node) end
-
-local s = present(q, node)
-if s > q.v then s = q.v + rescaled(s - q.v, charge(node.share), charge(share)) end
-node.s, node.epoch, node.share, node.is_changed = s, q.epoch, share, true
-
-if is_indexed then put(q, key, node) end
+set_policy(q, target, {share = share}, now)
 save(q)
+wake(q)
 return {'shared'}

@@ -7,16 +7,16 @@
 --        dead_limit num   how many dead letters a queue keeps
 --        deliveries num   how many an entry may have
 --        worker     str
---        outcome... str   of each outcome six: its queue's place among the bases
---                         (from 1), kind, entry id, lease number, delay in
---                         microseconds, reason
+--        outcome... str   of each outcome seven: its queue's place among the bases
+--                         (from 1), kind, entry id, lease number, delay and run
+--                         time in microseconds ('-': not measured), reason
 -- GIVES  settled place...   all but those at the places (from 1), whose leases are
 --                           not the worker's, or cannot be read: they changed nothing
 now = time_of(now)
 make_room(KEYS[first_base])
 
 local opened = {}
-for at = first_outcome, #ARGV, 6 do
+for at = first_outcome, #ARGV, 7 do
   local place, number = tonumber(ARGV[at]), ARGV[at + 3]
   local q = opened[place]
   if not q then
@@ -26,6 +26,27 @@ for at = first_outcome, #ARGV, 6 do
   end
   q.numbers[#q.numbers + 1] = number
 end
+
+-- All nodes that leases will come to, in one reading.
+local function read_nodes(q)
+  local names, is_named = {}, {}
+  for _, lease in pairs(q.leases) do
+    local name = lease.leaf
+    repeat
+      if not is_named[name] then
+        is_named[name] = true
+        names[#names + 1] = name
+      end
+      name = parent_of(name)
+    until name == ''
+  end
+  for first = 1, #names, 1000 do
+    local last = math.min(first + 999, #names)
+    local records = redis.call('HMGET', q.nodes, unpack(names, first, last))
+    for i, record in ipairs(records) do read_node(q, names[first + i - 1], record) end
+  end
+end
+
 for _, q in pairs(opened) do
   for first = 1, is_sound(q) and #q.numbers or 0, 1000 do
     local last = math.min(first + 999, #q.numbers)
@@ -36,6 +57,7 @@ for _, q in pairs(opened) do
       q.leases[number] = lease_of(number, value)
     end
   end
+  read_nodes(q)
 end
 
 local function acknowledge(q, lease)
@@ -51,42 +73,52 @@ function reports.acknowledged(q, lease)
   lease.is_gone = lease.state == 'finished'
   lease.state = 'acknowledged'
 end
-function reports.finished(q, lease)
+function reports.finished(q, lease, _, run_us)
   lease.is_gone = lease.state == 'acknowledged'
-  free(q, lease)
+  free(q, lease, run_us, now)
   lease.state = 'finished'
 end
-function reports.completed(q, lease)
+
+local ends = {}
+function ends.completed(q, lease)
   acknowledge(q, lease)
 end
-function reports.released(q, lease, delay)
-  release(q, lease, delay > 0 and now + delay or nil)
+function ends.released(q, lease, delay)
+  release(q, lease, delay > 0 and now + delay or nil, now)
 end
-function reports.requeued(q, lease)
+function ends.requeued(q, lease)
   requeue(q, lease, true, now, deliveries, dead_limit)
 end
-function reports.dead(q, lease, _, reason)
+function ends.dead(q, lease, _, reason)
   local count = header_of(redis.call('HGET', q.entries, lease.id)) or 0
   bury(q, lease.id, lease.key, count, reason, now, dead_limit)
 end
 
-local stays = {started = true, acknowledged = true, finished = true}
+local gives_back = {released = true, requeued = true}
+
+local function record(q, lease, kind, delay, run_us, reason)
+  -- What was due before somebody has a reason to wake is not told again.
+  if not q.is_to_wake then q.due_before = nil end
+  q.is_unblocked = false
+  if reports[kind] then
+    reports[kind](q, lease, delay, run_us)
+  else
+    free(q, lease, run_us, now)
+    if lease.state ~= 'acknowledged' then ends[kind](q, lease, delay, reason) end
+    lease.is_gone = true
+  end
+  q.is_to_wake = q.is_to_wake or q.is_unblocked or gives_back[kind]
+  lease.is_changed = true
+end
+
 local reply = {'settled'}
-for at = first_outcome, #ARGV, 6 do
+for at = first_outcome, #ARGV, 7 do
   local q, kind, number = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 3]
   local lease = q.leases[number]
   if not lease or lease.is_gone or lease.id ~= ARGV[at + 2] then
-    reply[#reply + 1] = (at - first_outcome) / 6 + 1
+    reply[#reply + 1] = (at - first_outcome) / 7 + 1
   else
-    local was_acknowledged = lease.state == 'acknowledged'
-    if stays[kind] or not was_acknowledged then
-      reports[kind](q, lease, tonumber(ARGV[at + 4]), ARGV[at + 5])
-    end
-    if not stays[kind] then
-      lease.is_gone = true
-      free(q, lease)
-    end
-    lease.is_changed = true
+    record(q, lease, kind, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ARGV[at + 6])
   end
 end
 
@@ -97,14 +129,15 @@ for _, q in pairs(opened) do
       gone[#gone + 1] = number
     elseif lease.is_changed then
       changed[#changed + 1] = number
-      changed[#changed + 1] = held_text(lease.state, lease.sequence, lease.id, lease.key)
+      changed[#changed + 1] = held_text(lease.state, lease.level, lease.sequence,
+        lease.charged, lease.id, lease.leaf)
     end
   end
   write('HDEL', q.entries, q.gone_ids)
   write('HDEL', held_of(q, worker), gone)
   write('HSET', held_of(q, worker), changed)
-  if #gone > 0 or #changed > 0 then settle_epoch(q) end
+  begin_epochs(q)
   save(q)
-  if q.is_given_back then wake(q) end
+  if q.is_to_wake then wake(q) end
 end
 return reply

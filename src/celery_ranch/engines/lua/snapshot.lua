@@ -1,6 +1,6 @@
 -- snapshot: count what a queue has.
 --
--- NEEDS  tree
+-- NEEDS  timers
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
@@ -8,9 +8,13 @@
 --                         microseconds from now, or -1
 now = time_of(now)
 local q = open(base)
-local first = redis.call('ZRANGE', q.timers, 0, 0, 'WITHSCORES')
+local waiting, leased = 0, 0
+for _, race in ipairs(q.order) do
+  waiting, leased = waiting + race.waiting, leased + race.in_service
+end
+local due = first_due(q)
 return {
-  'counts', q.waiting, q.delayed, q.leased, redis.call('ZCARD', q.dead),
+  'counts', waiting, q.delayed, leased, redis.call('ZCARD', q.dead),
   redis.call('ZCOUNT', q.workers, '(' .. text(now), '+inf'),
-  first[1] and math.max(0, tonumber(first[2]) - now) or -1,
+  due and math.max(0, due - now) or -1,
 }
