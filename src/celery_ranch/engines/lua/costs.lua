@@ -32,7 +32,8 @@ local function correct(q, leaf, level, charged, cost)
     local node = node_of(q, name)
     local race, stand = race_of(q, level, node.parent), stand_of(node, level)
     local more = charge(node.share, cost) - charge(node.share, charged)
-    move(race, node, stand, math.max(0, present(race, stand) + more))
+    local s = present(race, stand) + more
+    stand_at(race, node, stand, s, take_out(race, node, stand))
     name = node.parent
   until name == ''
 end

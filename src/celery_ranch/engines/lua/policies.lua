@@ -130,9 +130,10 @@ local function set_share(q, node, share)
   local old, new = charge(node.share, 1000000), charge(share, 1000000)
   for _, stand in ipairs(node) do
     local race = race_of(q, stand.level, node.parent)
-    local s = present(race, stand)
-    if s > race.v then s = race.v + rescaled(s - race.v, old, new) end
-    move(race, node, stand, s)
+    local s, is_in = present(race, stand), take_out(race, node, stand)
+    -- One that races may be behind by what it was charged too much.
+    if s > race.v or is_in then s = race.v + rescaled(s - race.v, old, new) end
+    stand_at(race, node, stand, s, is_in)
   end
   node.share, node.is_changed = share, true
 end

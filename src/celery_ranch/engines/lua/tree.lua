@@ -8,7 +8,8 @@
 --        present(race, stand)    its S in the present epoch
 --        index_of(race, epoch)   zset: served, number, child -> S
 --        put(race, node, stand)  into the index, at the place that the stand says
---        move(race, node, stand, s)  the same at another S, if it is in the index
+--        take_out(race, node, stand)  whether it was there
+--        stand_at(race, node, stand, s, is_in)  give it another S, in the index or out
 --        is_empty(race)          whether nobody can be chosen
 --        is_leasable(q)          whether anything is in an index of the root
 --        enter(q, node, level)   let a node race that has work again, at max(v, S),
@@ -68,10 +69,12 @@ local function put(race, node, stand)
   add('ZADD', index_of(race, stand.epoch), stand.s, member_of(node.name, stand))
 end
 
-local function move(race, node, stand, s)
-  local member = member_of(node.name, stand)
-  local is_in = redis.pcall('ZREM', index_of(race, stand.epoch), member) == 1
-  stand.s, stand.epoch, node.is_changed = s, race.epoch, true
+local function take_out(race, node, stand)
+  return redis.pcall('ZREM', index_of(race, stand.epoch), member_of(node.name, stand)) == 1
+end
+
+local function stand_at(race, node, stand, s, is_in)
+  stand.s, stand.epoch, node.is_changed = math.max(0, s), race.epoch, true
   if is_in then put(race, node, stand) end
 end
 
@@ -119,8 +122,7 @@ end
 local function leave(q, node, level)
   while true do
     local race, stand = race_of(q, level, node.parent), stand_of(node, level)
-    local index = index_of(race, stand.epoch)
-    if redis.pcall('ZREM', index, member_of(node.name, stand)) ~= 1 then return end
+    if not take_out(race, node, stand) then return end
     if node.parent == '' or not is_empty(race) then return end
     node = node_of(q, node.parent)
   end
