@@ -3,56 +3,130 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import redis
 
 from celery_ranch.scheduling.model import PUBLISHER_MEMORY_MS
 
-COUNTERS = (
-    "v",
-    "epoch",
-    "shifted",
-    "sequence",
-    "number",
-    "arrival",
-    "waiting",
-    "delayed",
-    "leased",
-    "turn",
-    "deaths",
-)
+COUNTERS = ("sequence", "number", "delayed", "turn", "deaths", "version", "paths", "estimate")
+TREE = struct.Struct(">8d")
+#: A race of the root: its level, and what every race has, and a level's credit.
+LEVEL = struct.Struct(">2B6d")
 STATES = ("leased", "started", "acknowledged", "finished")
+JOIN = b"\x1f"
+PAUSED, FULL, PACED = 1, 2, 4
+
+
+class Race(NamedTuple):
+    shifted: int
+    v: float
+    epoch: float
+    arrival: float
+    waiting: float
+    in_service: float
+
+
+class Stand(NamedTuple):
+    tag: float
+    epoch: float
+    number: float
+    is_served: int
+
+
+class Limits(NamedTuple):
+    concurrency: float
+    interval: float
+    burst: float
+    backlog: float
+    arrival: float
+    due: float
+    timer: float
+
+
+class Node(NamedTuple):
+    blocks: int
+    last_leased_at: float
+    in_service: int
+    version: int
+    share: float
+    children: int
+    delayed: int
+    limits: Limits | None
+    estimate: float
+    stands: dict[int, Stand]
+
+
+#: What a record may have between its first facts and its stands, by the flag that says so.
+_PARTS = ((8, ">d"), (16, ">2I"), (32, ">7d"), (64, ">d"))
+
+
+def read_node(record: bytes) -> Node:
+    flags, last_leased_at, in_service, version = struct.unpack_from(">BdII", record)
+    at, parts = 17, {}
+    for flag, packed in _PARTS:
+        if flags & flag:
+            parts[flag] = struct.unpack_from(packed, record, at)
+            at += struct.calcsize(packed)
+    stands = {}
+    for level, tag, epoch, number in struct.iter_unpack(">B3d", record[at:]):
+        assert level % 16 not in stands
+        stands[level % 16] = Stand(tag, epoch, number, level // 16)
+    children, delayed = parts.get(16, (0, 0))
+    return Node(
+        flags % 8,
+        last_leased_at,
+        in_service,
+        version,
+        parts.get(8, (1.0,))[0],
+        children,
+        delayed,
+        Limits(*parts[32]) if 32 in parts else None,
+        parts.get(64, (0.0,))[0],
+        stands,
+    )
+
+
+def parent_of(name: bytes) -> bytes:
+    return name.rpartition(JOIN)[0]
+
+
+def above(name: bytes) -> Iterator[bytes]:
+    """Yield a node's name and those above it, without the root's."""
+    while name:
+        yield name
+        name = parent_of(name)
 
 
 def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     """Fail unless every entry is in exactly one place and every count is right."""
     state = _State(client, f"{prefix}{{{queue}}}:")
     state.check_places()
-    state.check_counts()
+    state.check_nodes()
+    state.check_races()
     state.check_index()
     state.check_timers()
     state.check_publishers()
-
-
-class Node(NamedTuple):
-    tag: float
-    epoch: float
-    number: float
-    last_leased_at: float
-    is_served: int
-    is_paused: int
-    share: float
 
 
 class _State:
     def __init__(self, client: Any, base: str) -> None:
         self._client = client
         self._base = base.encode()
-        packed = client.get(self._base + b"tree") or bytes(88)
-        self.tree = dict(zip(COUNTERS, struct.unpack(">11d", packed), strict=True))
-        self.nodes = {k: Node(*struct.unpack(">4d2Bd", r)) for k, r in self._hash("nodes").items()}
-        self.ready = self._sorted_sets("ready:")
+        packed = client.get(self._base + b"tree") or bytes(TREE.size)
+        self.tree = dict(zip(COUNTERS, TREE.unpack_from(packed), strict=True))
+        self.races: dict[tuple[int, bytes], Race] = {}
+        for level, *facts, _ in LEVEL.iter_unpack(packed[TREE.size :]):
+            self.races[level, b""] = Race(*facts)
+        for name, record in self._hash("races").items():
+            self.races[int(name[:2]), name[2:]] = Race(*struct.unpack(">B5d", record))
+        self.nodes = {name: read_node(r) for name, r in self._hash("nodes").items()}
+        self.ready = {
+            (int(name.partition(b":")[0]), name.partition(b":")[2]): members
+            for name, members in self._sorted_sets("ready:").items()
+        }
         self.delayed = self._sorted_sets("delayed:")
         self.dead = self._sorted_set("dead")
         self.leases = [
@@ -61,41 +135,86 @@ class _State:
             for held in client.hgetall(name).values()
         ]
 
+    def leaf_of(self, key: bytes) -> bytes:
+        """Where the entries of a key wait."""
+        return key + JOIN if self.nodes[key].children else key
+
     def check_places(self) -> None:
         places = [entry for ready in self.ready.values() for entry, _ in ready]
-        places += [member[17:] for delayed in self.delayed.values() for member, _ in delayed]
+        places += [member[18:] for delayed in self.delayed.values() for member, _ in delayed]
         places += [entry for entry, _ in self.dead]
-        places += [entry for state, entry in self.leases if state != "acknowledged"]
+        places += [entry for state, _, entry, _ in self.leases if state != "acknowledged"]
         assert sorted(places) == sorted(self._hash("entries"))
         assert set(self._hash("reasons")) == {entry for entry, _ in self.dead}
-
-    def check_counts(self) -> None:
-        assert self.tree["waiting"] == sum(map(len, self.ready.values()))
-        assert self.tree["delayed"] == sum(map(len, self.delayed.values()))
-        taken = [entry for state, entry in self.leases if state != "finished"]
-        assert self.tree["leased"] == len(taken)
         assert self._client.llen(self._base + b"wake") <= 1
 
+    def check_nodes(self) -> None:
+        taken = Counter(
+            name for state, _, _, leaf in self.leases if state != "finished" for name in above(leaf)
+        )
+        assert {n: node.in_service for n, node in self.nodes.items() if node.in_service} == taken
+        children = Counter(parent_of(name) for name in self.nodes if parent_of(name))
+        assert {n: node.children for n, node in self.nodes.items() if node.children} == children
+        assert self.tree["paths"] == sum(children.values())
+        delayed = Counter(
+            name for key, members in self.delayed.items() for _ in members for name in above(key)
+        )
+        for name, node in self.nodes.items():
+            assert node.delayed == (delayed[name] if node.children else 0)
+            limits = node.limits
+            is_full = limits is not None and 0 < limits.concurrency <= node.in_service
+            assert bool(node.blocks & FULL) == is_full, name
+            assert bool(node.blocks & PACED) == (limits is not None and limits.due > 0), name
+        assert self.tree["delayed"] == sum(map(len, self.delayed.values()))
+
+    def check_races(self) -> None:
+        waiting: Counter[tuple[int, bytes]] = Counter()
+        for (level, key), members in self.ready.items():
+            for name in above(self.leaf_of(key)):
+                waiting[level, parent_of(name)] += len(members)
+        in_service = Counter(
+            (level, parent_of(name))
+            for state, level, _, leaf in self.leases
+            if state != "finished"
+            for name in above(leaf)
+        )
+        assert {r: race.waiting for r, race in self.races.items() if race.waiting} == waiting
+        assert {
+            r: race.in_service for r, race in self.races.items() if race.in_service
+        } == in_service
+        for _, parent in self.races:
+            assert not parent or self.nodes[parent].children
+
     def check_index(self) -> None:
-        epoch = self.tree["epoch"]
-        epochs = [epoch, epoch - 1] if self.tree["shifted"] else [epoch]
-        found = {}
+        found: dict[tuple[int, bytes], tuple[float, int, int, int]] = {}
         for name, members in self._sorted_sets("index:").items():
-            assert int(name) in epochs
+            level, epoch, parent = (*name.split(b":", 2), b"")[:3]
+            race = self.races[int(level), parent]
+            assert int(epoch) in ({race.epoch, race.epoch - 1} if race.shifted else {race.epoch})
             for member, score in members:
-                key = member[17:]
-                assert key not in found
-                found[key] = (score, int(name), int(member[:1]), int(member[1:17]))
-        due = {key: self.nodes[key] for key in self.ready if not self.nodes[key].is_paused}
-        assert found == {
-            key: (node.tag, node.epoch, node.is_served, node.number) for key, node in due.items()
-        }
+                child = member[17:]
+                assert parent_of(child) == parent
+                assert (int(level), child) not in found
+                place = (score, int(epoch), int(member[1:17]), int(member[:1]))
+                found[int(level), child] = place
+        expected = {}
+        for level in range(11):
+            for name in sorted(self.nodes, reverse=True):  # children before their parents
+                node = self.nodes[name]
+                is_waiting = not node.children and (level, name.removesuffix(JOIN)) in self.ready
+                has_child = any(parent_of(one) == name for at, one in expected if at == level)
+                if (is_waiting or has_child) and not node.blocks:
+                    expected[level, name] = tuple(node.stands[level])
+        assert found == expected
 
     def check_timers(self) -> None:
         expected = []
         for key, delayed in self.delayed.items():
             member, due = delayed[0]
             expected.append((member[:16] + key, due))
+        for name, node in self.nodes.items():
+            if node.limits is not None and node.limits.due:
+                expected.append((b"%016d%s%s" % (node.limits.timer, JOIN, name), node.limits.due))
         assert sorted(self._sorted_set("timers")) == sorted(expected)
         assert set(self.delayed) <= set(self.nodes)
 
@@ -104,9 +223,9 @@ class _State:
             assert int(self._client.get(name)) > 0
             assert 0 < self._client.pttl(name) <= PUBLISHER_MEMORY_MS
 
-    def _lease(self, held: bytes) -> tuple[str, bytes]:
-        state, _, size = struct.unpack_from(">BdI", held)
-        return STATES[state - 1], held[13 : 13 + size]
+    def _lease(self, held: bytes) -> tuple[str, int, bytes, bytes]:
+        state, level, _, _, size = struct.unpack_from(">2B2dI", held)
+        return STATES[state - 1], level, held[22 : 22 + size], held[22 + size :]
 
     def _names(self, kind: str) -> list[bytes]:
         pattern = self._base.replace(b"[", b"\\[") + kind.encode() + b"*"

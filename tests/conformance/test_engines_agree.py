@@ -22,7 +22,9 @@ from hypothesis.stateful import (
 
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.engines.redis import RedisEngine
+from celery_ranch.scheduling.limits import UNLIMITED, Limits, Rate
 from celery_ranch.scheduling.model import (
+    CHARGE_UNIT,
     TAG_LIMIT,
     EngineSettings,
     Entry,
@@ -32,23 +34,48 @@ from celery_ranch.scheduling.model import (
     OutcomeKind,
     Publish,
 )
+from celery_ranch.scheduling.policies import Depth, Tag
 from tests.redis_invariants import check_queue
 
 IS_LONG = bool(os.environ.get("RANCH_LONG"))
 
 QUEUES = ("q", "r {1}")
-KEYS = (("a",), ("b",), ("c",), ("dé d",))
+KEYS = (
+    ("a",),
+    ("a", "x"),
+    ("a", "y"),
+    ("b",),
+    ("b", "x", "1"),
+    ("b", "x\x1f\x1e1", "2"),
+    ("dé d",),
+)
+#: Keys, and what none of the entries has as its key: a node between, one below.
+PATHS = (*KEYS, ("b", "x"), ("a", "y", "deep"))
+TAGS = ("premium", "slow")
+TARGETS = (*PATHS, *map(Tag, TAGS), Depth(1), Depth(2), Depth(3))
 WORKERS = ("w1", "w2", "w 3")
-SHARES = (0.01, 0.3, 1.0, 3.0, 100.0)
+SHARES = (None, 0.01, 0.3, 1.0, 3.0, 100.0)
+RATES = (None, None, Rate(UNLIMITED), Rate(100_000), Rate(2_000_000, 3), Rate(30_000_000, 2))
+LEVELS = (5, 5, 5, 0, 10)
+COSTS = (CHARGE_UNIT, None, 2_500_000, 1)
+RUNS_US = (None, None, 0, 1, 80_000, 2_500_000)
 LEASE_US = 9_000_000
 START_US = 1_760_000_000_000_000
 
 SETTINGS = EngineSettings(
-    lease_us=LEASE_US, max_deliveries=2, dead_letter_limit=3, idle_key_us=10**15
+    lease_us=LEASE_US,
+    max_deliveries=2,
+    dead_letter_limit=3,
+    idle_key_us=10**15,
+    level_floor=0,
 )
 
 queues = st.sampled_from(QUEUES)
 keys = st.sampled_from(KEYS)
+paths = st.sampled_from(PATHS)
+targets = st.sampled_from(TARGETS)
+counts = st.sampled_from([None, None, UNLIMITED, 1, 2, 20])
+limits = st.builds(Limits, counts, st.sampled_from(RATES), counts)
 workers = st.sampled_from(WORKERS)
 delays = st.sampled_from([-5, 0, 1, 100_000, 2_000_000, 30_000_000])
 maybe_delays = st.none() | delays
@@ -60,6 +87,9 @@ entries = st.builds(
     message=st.binary(max_size=8),
     due_in_us=st.none() | maybe_delays,
     expires_in_us=st.none() | st.none() | maybe_delays,
+    level=st.sampled_from(LEVELS),
+    cost=st.sampled_from(COSTS),
+    is_exempt=st.booleans(),
 )
 #: Few of each, so that numbers are repeated, late, and new.
 publishes = st.none() | st.builds(Publish, st.sampled_from(["p", "q"]), st.integers(1, 12))
@@ -129,12 +159,11 @@ class EnginesAgree(RuleBasedStateMachine):
         key=keys,
         due_in_us=maybe_delays,
         expires_in_us=maybe_delays,
+        level=st.sampled_from(LEVELS),
     )
-    def flood(
-        self, count: int, queue: str, key: Any, due_in_us: int | None, expires_in_us: int | None
-    ) -> None:
+    def flood(self, count: int, queue: str, key: Any, **facts: Any) -> None:
         self.fresh_ids += 1
-        flood = Entry("", key, queue, b"", due_in_us=due_in_us, expires_in_us=expires_in_us)
+        flood = Entry("", key, queue, b"", **facts)
         ids = [f"{self.fresh_ids}-{place}" for place in range(count)]
         self.now("enqueue", [replace(flood, entry_id=entry_id) for entry_id in ids])
 
@@ -155,27 +184,28 @@ class EnginesAgree(RuleBasedStateMachine):
                 st.sampled_from(OutcomeKind),
                 st.sampled_from([0, 0, 0, 0, 1]),
                 delays,
+                st.sampled_from(RUNS_US),
             ),
             min_size=1,
             max_size=8,
         ),
     )
-    def settle(self, worker: str, reports: list[tuple[int, OutcomeKind, int, int]]) -> None:
+    def settle(self, worker: str, reports: list[Any]) -> None:
         outcomes = []
-        for back, kind, wrong_by, delay in reports:
+        for back, kind, wrong_by, delay, run_us in reports:
             known = [lease for holder, lease in self.leases[-31:] if holder == worker]
             if known:
                 lease = known[-1 - back % len(known)]
                 number = lease.number + wrong_by
                 outcomes.append(
-                    Outcome(kind, lease.queue, lease.entry_id, number, "why not", delay)
+                    Outcome(kind, lease.queue, lease.entry_id, number, "why not", delay, run_us)
                 )
         self.now("settle", worker, outcomes)
 
-    @rule(worker=workers)
-    def complete_all(self, worker: str) -> None:
+    @rule(worker=workers, run_us=st.sampled_from(RUNS_US))
+    def complete_all(self, worker: str, run_us: int | None) -> None:
         held = sorted(self.both("held", worker))
-        outcomes = [Outcome(OutcomeKind.COMPLETED, *lease) for lease in held]
+        outcomes = [Outcome(OutcomeKind.COMPLETED, *lease, run_us=run_us) for lease in held]
         self.now("settle", worker, outcomes)
 
     @rule(worker=workers)
@@ -185,20 +215,36 @@ class EnginesAgree(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([1, 2, 1_000]))
     def reap(self, limit: int) -> None:
         self.now("reap", limit)
-        # Which keys a small limit looks at is up to the engine: let all be looked at.
-        self.now("reap", 1_000)
+        # Which nodes a small limit looks at is up to the engine, and in which order:
+        # let all be looked at, and those above them again when they are forgotten.
+        for _ in range(4):
+            self.now("reap", 1_000)
 
-    @rule(queue=queues, key=keys, share=st.sampled_from(SHARES))
-    def set_share(self, queue: str, key: Any, share: float) -> None:
-        self.both("set_share", queue, key, share)
+    @rule(queue=queues, of=targets, share=st.sampled_from(SHARES))
+    def set_share(self, queue: str, of: Any, share: float | None) -> None:
+        self.now("set_share", queue, of, share)
 
-    @rule(queue=queues, key=keys)
-    def pause(self, queue: str, key: Any) -> None:
-        self.both("pause", queue, key)
+    @rule(queue=queues, of=targets, limits=limits)
+    def set_limits(self, queue: str, of: Any, limits: Limits) -> None:
+        self.now("set_limits", queue, of, limits)
 
-    @rule(queue=queues, key=keys)
-    def resume(self, queue: str, key: Any) -> None:
-        self.both("resume", queue, key)
+    @rule(queue=queues, path=paths, tag=st.sampled_from(TAGS), is_given=st.booleans())
+    def tag(self, queue: str, path: Any, tag: str, is_given: bool) -> None:
+        self.both("add_tag" if is_given else "remove_tag", queue, path, tag)
+        self.both("tagged", queue, tag)
+
+    @rule(queue=queues, path=paths)
+    def pause(self, queue: str, path: Any) -> None:
+        self.both("pause", queue, path)
+
+    @rule(queue=queues, path=paths)
+    def resume(self, queue: str, path: Any) -> None:
+        self.both("resume", queue, path)
+
+    @rule(names=st.lists(queues, min_size=1, max_size=2, unique=True))
+    def wait_or_wake(self, names: list[str]) -> None:
+        if self.both("wait", names, 0):
+            self.both("wake", names)
 
     @rule(queue=queues, key=keys, place=st.integers(0, 5))
     def cancel(self, queue: str, key: Any, place: int) -> None:
@@ -233,13 +279,19 @@ class EnginesAgree(RuleBasedStateMachine):
     def check_redis(self) -> None:
         for queue in QUEUES:
             check_queue(self.client, self.prefix, queue)
-            assert [*self.redis.check(queue, 3)] == [*self.memory.check(queue)] == []
+            assert [*self.memory.check(queue)] == []
 
 
 class EnginesAgreeOnForgetting(EnginesAgree):
     """Keys are forgotten after two seconds."""
 
     settings = replace(SETTINGS, idle_key_us=2_000_000)
+
+
+class EnginesAgreeOnLevels(EnginesAgree):
+    """No level starves."""
+
+    settings = replace(SETTINGS, level_floor=90_909)
 
 
 class EnginesAgreeAtTheEndOfTheRange(EnginesAgree):
@@ -250,8 +302,8 @@ class EnginesAgreeAtTheEndOfTheRange(EnginesAgree):
     @initialize()
     def make_leasing_dear(self) -> None:
         for queue in QUEUES:
-            for key in KEYS:
-                self.both("set_share", queue, key, 0.01)
+            for depth in range(1, 4):
+                self.now("set_share", queue, Depth(depth), 0.01)
 
 
 def _all_keys(engine: Any, queue: str) -> dict[Any, KeySnapshot]:
@@ -266,7 +318,8 @@ def _all_keys(engine: Any, queue: str) -> dict[Any, KeySnapshot]:
 
 @pytest.mark.timeout(3_600 if IS_LONG else 120)
 @pytest.mark.parametrize(
-    "machine", [EnginesAgree, EnginesAgreeOnForgetting, EnginesAgreeAtTheEndOfTheRange]
+    "machine",
+    [EnginesAgree, EnginesAgreeOnForgetting, EnginesAgreeOnLevels, EnginesAgreeAtTheEndOfTheRange],
 )
 def test_every_history_gives_the_same_replies_in_both_engines(
     machine: type[EnginesAgree], redis_url: str

@@ -50,7 +50,11 @@ class MemoryControl:
     ) -> None:
         share = None if share is None else valid_share(share)
         with self._changed:
-            self._open(queue).nodes.set_share(target, share, self._now_us(now_us))
+            state = self._open(queue)
+            due_at_us = state.next_due_at_us()
+            state.nodes.set_share(target, share, self._now_us(now_us))
+            # With it holds whatever limits were set by tags or by default meanwhile.
+            self._leave_token(state, due_at_us)
 
     def set_limits(
         self, queue: str, target: Target, limits: Limits, *, now_us: int | None = None
@@ -171,6 +175,7 @@ class MemoryControl:
 
     def _leave_token(self, queue: MemoryQueue, due_before_us: int | None) -> None:
         """Wake one waiter if something is leasable or comes due earlier than before."""
+        queue.nodes.take_unblocked()
         due_at_us = queue.next_due_at_us()
         is_earlier = due_at_us is not None and (due_before_us is None or due_at_us < due_before_us)
         if queue.first_level() is not None or is_earlier:
