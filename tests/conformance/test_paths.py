@@ -263,11 +263,11 @@ def test_a_tenant_is_never_forgotten_before_its_users(idling: Engine) -> None:
 
 def test_who_of_a_tenant_was_served_is_remembered_as_long_as_any_key(idling: Engine) -> None:
     """The tenant's own entries as well, which stand for nobody that is shown."""
-    store(idling, of(ACME, 1), of(ALICE, 1))
-    assert [run_one(idling), run_one(idling)] == ["acme", "acme/alice"]
+    store(idling, of(ALICE, 1), of(ACME, 1))
+    assert [run_one(idling), run_one(idling)] == ["acme/alice", "acme"]
     idling.reap(10, now_us=NOW + IDLE_US - 1)
-    store(idling, of(ALICE, 1, "y"), of(ACME, 1, "x"), now_us=NOW + IDLE_US - 1)
-    assert run_one(idling, NOW + IDLE_US - 1) == "acme"
+    store(idling, of(ACME, 1, "x"), of(ALICE, 1, "y"), now_us=NOW + IDLE_US - 1)
+    assert run_one(idling, NOW + IDLE_US - 1) == "acme/alice"
 
 
 def test_a_tenant_whose_users_are_forgotten_goes_on_as_a_key(idling: Engine) -> None:

@@ -1,8 +1,8 @@
 """With equal shares and cost 1 the rule leases exactly the key least recently leased from.
 
 The engine is driven through random histories beside a model that knows
-nothing of tags and virtual time: it remembers of each key when it was leased
-from last, or when it first came to be eligible.
+nothing of tags and virtual time: it remembers of each key at each level when
+it was leased from last, or when it first came to be eligible.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from celery_ranch.scheduling.model import (
 )
 
 IS_LONG = bool(os.environ.get("RANCH_LONG"))
-DECISIONS = 1_000_000 if IS_LONG else 100_000
+DECISIONS = 1_000_000 if IS_LONG else 75_000
 QUEUE = "celery"
 SECOND = 1_000_000
 LEASE_US = 30 * SECOND
 IDLE_US = SECOND
 KEYS = [f"k{i}" for i in range(30)]
+LEVELS = (3, 7)
 
 
 @dataclass
@@ -41,18 +42,22 @@ class _Entry:
 
     key: str
     place: int
+    level: int
     due_us: int = 0
     is_fresh: bool = True
 
 
 @dataclass
 class _Lru:
-    """Least recently leased from goes first; before them who never was, by arrival."""
+    """Least recently leased from goes first; before them who never was, by arrival.
 
-    leased: dict[str, int] = field(default_factory=dict)
-    arrived: dict[str, int] = field(default_factory=dict)
+    So it is at each level, as if there were no other; the first level goes first.
+    """
+
+    leased: dict[tuple[int, str], int] = field(default_factory=dict)
+    arrived: dict[tuple[int, str], int] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
-    ready: dict[str, dict[str, _Entry]] = field(default_factory=dict)
+    ready: dict[tuple[int, str], dict[str, _Entry]] = field(default_factory=dict)
     delayed: dict[str, _Entry] = field(default_factory=dict)
     events: int = 0
 
@@ -66,7 +71,7 @@ class _Lru:
             self.delayed[name] = entry
         else:
             entry.is_fresh = False
-            self.ready.setdefault(entry.key, {})[name] = entry
+            self.ready.setdefault((entry.level, entry.key), {})[name] = entry
             self.note_arrival(entry.key)
 
     def activate(self, now_us: int) -> None:
@@ -78,32 +83,49 @@ class _Lru:
             self.put(name, entry, now_us)
 
     def note_arrival(self, key: str) -> None:
-        """Remember when a key nobody leased from came to be eligible first."""
-        if self.ready.get(key) and key not in self.paused and key not in self.leased:
-            self.arrived.setdefault(key, self.next_event())
+        """Remember when a key nobody leased from came to be eligible first, at each level."""
+        for level in LEVELS:
+            line = (level, key)
+            if self.ready.get(line) and key not in self.paused and line not in self.leased:
+                self.arrived.setdefault(line, self.next_event())
 
     def choose(self) -> tuple[str, str] | None:
         """Return the key whose turn it is and its entry; note the turn."""
-        eligible = [key for key, ready in self.ready.items() if ready and key not in self.paused]
+        eligible = [
+            line for line, ready in self.ready.items() if ready and line[1] not in self.paused
+        ]
         if not eligible:
             return None
-        key = min(eligible, key=lambda key: (self.leased.get(key, 0), self.arrived.get(key, 0)))
-        self.leased[key] = self.next_event()
-        return key, min(self.ready[key], key=lambda name: self.ready[key][name].place)
+        line = min(
+            eligible,
+            key=lambda line: (line[0], self.leased.get(line, 0), self.arrived.get(line, 0)),
+        )
+        self.leased[line] = self.next_event()
+        return line[1], min(self.ready[line], key=lambda name: self.ready[line][name].place)
+
+    def has_ready(self, key: str) -> bool:
+        return any(self.ready.get((level, key)) for level in LEVELS)
+
+    def was_leased(self, key: str) -> bool:
+        return any((level, key) in self.leased for level in LEVELS)
 
     def forget(self, key: str) -> None:
-        self.leased.pop(key, None)
-        self.arrived.pop(key, None)
+        for level in LEVELS:
+            self.leased.pop((level, key), None)
+            self.arrived.pop((level, key), None)
 
 
 class _History:
     """One random history of the engine and of the model, compared turn by turn."""
 
-    def __init__(self, source: random.Random, tag_limit: int) -> None:
+    def __init__(
+        self, source: random.Random, tag_limit: int, levels: tuple[int, ...] = LEVELS
+    ) -> None:
         told = EngineSettings(lease_us=LEASE_US, idle_key_us=IDLE_US, max_deliveries=10**9)
         self.engine = MemoryEngine(told, tag_limit=tag_limit)
         self.lru = _Lru()
         self.random = source
+        self.levels = levels
         self.now_us = 1_000 * SECOND
         self.stored = 0
         self.held: list[tuple[str, Lease, _Entry]] = []
@@ -138,10 +160,10 @@ class _History:
             due_us = self.now_us + self.random.choice([0, 0, 0, 100_000, 3 * SECOND])
             name = f"e{self.stored}"
             self.stored += 1
-            self.engine.enqueue(
-                [Entry(name, (key,), QUEUE, b"", due_at_us=due_us)], now_us=self.now_us
-            )
-            self.lru.put(name, _Entry(key, self.lru.next_event(), due_us), self.now_us)
+            level = self.random.choice(self.levels)
+            stored = Entry(name, (key,), QUEUE, b"", due_at_us=due_us, level=level)
+            self.engine.enqueue([stored], now_us=self.now_us)
+            self.lru.put(name, _Entry(key, self.lru.next_event(), level, due_us), self.now_us)
 
     def lease(self, limit: int = 0) -> None:
         limit = limit or self.random.randint(1, 4)
@@ -151,7 +173,7 @@ class _History:
         self.lru.activate(self.now_us)
         for leased in reply.leases:
             assert self.lru.choose() == (leased.key[0], leased.entry_id)
-            entry = self.lru.ready[leased.key[0]].pop(leased.entry_id)
+            entry = self.lru.ready[leased.level, leased.key[0]].pop(leased.entry_id)
             self.held.append((worker, leased, entry))
             self.leased_at_us[entry.key] = self.now_us
         if len(reply.leases) < limit:
@@ -185,7 +207,8 @@ class _History:
             name = self.random.choice(names)
             assert self.engine.cancel(QUEUE, name, now_us=self.now_us) is not None
             self.lru.delayed.pop(name, None)
-            self.lru.ready.get(key, {}).pop(name, None)
+            for level in LEVELS:
+                self.lru.ready.get((level, key), {}).pop(name, None)
 
     def pause(self) -> None:
         key = self.key()
@@ -214,14 +237,14 @@ class _History:
         known = {snapshot.key[0] for snapshot in self.engine.keys(QUEUE, 0, 10_000)[1]}
         for key in set(KEYS) - known:
             self.check_is_idle(key)
-            self.forgotten += key in self.lru.leased
+            self.forgotten += self.lru.was_leased(key)
             self.lru.forget(key)
 
     def check_is_idle(self, key: str) -> None:
-        assert not self.lru.ready.get(key)
+        assert not self.lru.has_ready(key)
         assert all(entry.key != key for entry in self.lru.delayed.values())
         assert key not in self.lru.paused
-        if key in self.lru.leased:
+        if self.lru.was_leased(key):
             assert self.now_us - self.leased_at_us[key] >= IDLE_US
 
     def drain(self) -> None:
@@ -236,21 +259,29 @@ class _History:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed, tag_limit", [(1, 2**52), (2, 2**24), (3, 2**52)])
-def test_the_key_least_recently_leased_from_is_leased_next(seed: int, tag_limit: int) -> None:
-    history = _History(random.Random(seed), tag_limit)
+@pytest.mark.parametrize(
+    "seed, tag_limit, levels",
+    [(1, 2**52, (3,)), (2, 2**24, (7,)), (3, 2**52, LEVELS), (4, 2**24, LEVELS)],
+)
+def test_the_key_least_recently_leased_from_is_leased_next(
+    seed: int, tag_limit: int, levels: tuple[int, ...]
+) -> None:
+    history = _History(random.Random(seed), tag_limit, levels)
     while history.decisions < DECISIONS:
         history.step()
     assert history.forgotten > DECISIONS // 100
 
 
 @given(
-    st.randoms(use_true_random=False), st.integers(1, 300), st.sampled_from([2**23, 2**24, 2**52])
+    st.randoms(use_true_random=False),
+    st.integers(1, 300),
+    st.sampled_from([2**23, 2**24, 2**52]),
+    st.sampled_from([LEVELS, (3,)]),
 )
 @settings(max_examples=2_000 if IS_LONG else 60, deadline=None)
 def test_no_short_history_serves_anybody_else_first(
-    source: random.Random, steps: int, tag_limit: int
+    source: random.Random, steps: int, tag_limit: int, levels: tuple[int, ...]
 ) -> None:
-    history = _History(source, tag_limit)
+    history = _History(source, tag_limit, levels)
     for _ in range(steps):
         history.step()
