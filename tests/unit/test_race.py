@@ -139,6 +139,17 @@ def test_virtual_time_is_the_start_tag_served_not_the_finish_tag(run: _Runners) 
     assert run.turns(100) == "b" * 100
 
 
+def test_virtual_time_does_not_go_back_to_who_lies_behind_it(run: _Runners) -> None:
+    run.charges["a"] = 5 * ONE
+    run.enter("a", "b")
+    assert run.turns(6) == "abbbbb"
+    run.correct("a", -5 * ONE)
+    assert run.turns(1) == "a"
+    run.enter("c")
+    assert run.lead("c") == 0
+    assert run.lead("b") == ONE
+
+
 @pytest.mark.parametrize("share", [0.01, 0.3, 1.0, 7.0, 100.0])
 def test_service_is_in_proportion_to_the_share(run: _Runners, share: float) -> None:
     run.charges["a"] = charge(share)
@@ -299,12 +310,13 @@ def test_a_new_epoch_forgets_the_tags_and_keeps_the_turns(run: _Runners) -> None
 def test_a_new_epoch_is_no_shifted_one() -> None:
     """What is ahead at the end of the range is forgotten as well, if a new epoch follows."""
     run = _Runners(tag_limit=8 * ONE)
-    run.charges["a"] = 5 * ONE
     run.enter("b")
-    run.turns(7)
-    run.enter("a")
-    run.turns(3)
+    run.turns(9)
     run.race.shift_at_limit()
+    run.turns(8)
+    run.charges["a"] = 5 * ONE
+    run.enter("a")
+    assert run.turns(2) == "ab"
     run.leave("a", "b")
     run.race.begin_epoch()
     assert run.lead("a") == 0
