@@ -114,7 +114,7 @@ def test_a_leased_entry_becomes_a_message_or_is_unfit(chaos):
     try_each(chaos, anything(WRITTEN), attempt)
 
 
-VALUES = [b"%d - - 4 acme%s" % (count, message) for count, message in enumerate(WRITTEN)]
+VALUES = [b"%d - - 5 - 4 acme%s" % (count, message) for count, message in enumerate(WRITTEN)]
 
 
 def test_any_value_of_an_entry_can_be_leased_shown_and_buried(chaos):

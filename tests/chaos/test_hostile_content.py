@@ -94,15 +94,15 @@ JUNK = b"\xff\x00 junk"
 DAMAGES = {
     "garbage for an entry": Damage(record_of(JUNK), WAITS, "unreadable record"),
     "nothing for an entry": Damage(record_of(b""), WAITS, "unreadable record"),
-    "an entry cut off": Damage(record_of(b"0 - - 4 ac"), WAITS, "unreadable record"),
-    "an entry without message": Damage(record_of(b"0 - - 4 acme"), WAITS, "unreadable message"),
+    "an entry cut off": Damage(record_of(b"0 - - 5 - 4 ac"), WAITS, "unreadable record"),
+    "an entry without message": Damage(record_of(b"0 - - 5 - 4 acme"), WAITS, "unreadable message"),
     "an entry of half a message": Damage(
-        record_of(b'0 - - 4 acme{"t": "hostile_app.note", "i"'), WAITS, "unreadable message"
+        record_of(b'0 - - 5 - 4 acme{"t": "hostile_app.note", "i"'), WAITS, "unreadable message"
     ),
     "an entry of an empty key": Damage(
-        record_of(b'0 - - 0 {"t": 5}\n[]'), WAITS, "unreadable message"
+        record_of(b'0 - - 5 - 0 {"t": 5}\n[]'), WAITS, "unreadable message"
     ),
-    "garbage in a backlog": Damage(member_of("ready:acme", JUNK), reason="unreadable record"),
+    "garbage in a backlog": Damage(member_of("ready:5:acme", JUNK), reason="unreadable record"),
     "garbage among what is delayed": Damage(
         member_of("delayed:cold", JUNK), reason="unreadable record"
     ),
@@ -119,7 +119,7 @@ DAMAGES = {
     "garbage for a key": Damage(lambda redis, queue: redis.hset(queue.key("nodes"), "acme", JUNK)),
     "garbage for the counters": Damage(overwritten("tree"), ALL),
     "garbage for tokens": Damage(lambda redis, queue: redis.rpush(queue.key("wake"), JUNK, JUNK)),
-    "another type for a backlog": Damage(overwritten("ready:acme"), WAITS),
+    "another type for a backlog": Damage(overwritten("ready:5:acme"), WAITS),
     "another type for what is delayed": Damage(
         overwritten("delayed:cold"), frozenset({"comes due"})
     ),

@@ -279,7 +279,7 @@ class EnginesAgree(RuleBasedStateMachine):
     def check_redis(self) -> None:
         for queue in QUEUES:
             check_queue(self.client, self.prefix, queue)
-            assert [*self.memory.check(queue)] == []
+            assert [*self.redis.check(queue, 3)] == [*self.memory.check(queue)] == []
 
 
 class EnginesAgreeOnForgetting(EnginesAgree):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -17,9 +16,10 @@ from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import EngineSettings, Lease, OutcomeKind
 from tests.conformance.histories import QUEUE, entries, entry, outcome
-from tests.redis_invariants import COUNTERS, check_queue
+from tests.redis_invariants import COUNTERS, LEVEL, TREE, Race, check_queue
 
 HOUR_US = 3_600_000_000
+ALL_COUNTERS = (*COUNTERS, "level", *Race._fields, "credit")
 
 
 @pytest.fixture
@@ -60,21 +60,26 @@ class Store:
 
     @property
     def index(self) -> str:
-        return self.name(f"index:{int(self.counters['epoch'])}")
+        return self.name(f"index:5:{int(self.counters['epoch'])}")
 
     @property
     def counters(self) -> dict[str, float]:
+        """The queue's, and those of the race between the keys that were stored."""
         packed = self.client.get(self.name("tree"))
-        return dict(zip(COUNTERS, struct.unpack(">11d", packed), strict=True))
+        facts = (*TREE.unpack_from(packed), *LEVEL.unpack_from(packed, TREE.size))
+        return dict(zip(ALL_COUNTERS, facts, strict=True))
 
     def count(self, counter: str, by: int) -> None:
         counters = self.counters
         counters[counter] += by
-        self.client.set(self.name("tree"), struct.pack(">11d", *counters.values()))
+        facts = [int(count) for count in counters.values()]
+        at = len(COUNTERS)
+        packed = TREE.pack(*facts[:at]) + LEVEL.pack(*facts[at:])
+        self.client.set(self.name("tree"), packed)
 
     def delayed_member(self, entry_id: str) -> bytes:
         members = self.client.zrange(self.name("delayed:bolt"), 0, -1)
-        (member,) = [one for one in members if one[17:] == entry_id.encode()]
+        (member,) = [one for one in members if one[18:] == entry_id.encode()]
         return bytes(member)
 
     def move(self, entry_id: str, member: bytes) -> None:
@@ -106,7 +111,7 @@ def counted(*names: str) -> set[tuple[str, str]]:
 
 BREAKS = {
     "a waiting entry lost its place": Break(
-        lambda s: s.client.zrem(s.name("ready:acme"), "acme-1"),
+        lambda s: s.client.zrem(s.name("ready:5:acme"), "acme-1"),
         {("nowhere", "acme-1"), *counted("waiting")},
     ),
     "a delayed entry lost its place": Break(
@@ -150,7 +155,7 @@ BREAKS = {
         {("unreadable", "acme")},
     ),
     "a delayed entry waits as well": Break(
-        lambda s: s.client.zadd(s.name("ready:bolt"), {"bolt-0": 99}),
+        lambda s: s.client.zadd(s.name("ready:5:bolt"), {"bolt-0": 99}),
         {("several places", "bolt-0"), ("not in index", "bolt"), *counted("waiting")},
     ),
     "a leased entry is dead as well": Break(
@@ -172,11 +177,11 @@ BREAKS = {
         {("several places", "leased"), *counted("leased", "entries")},
     ),
     "an entry waits among those of another key": Break(
-        lambda s: s.client.zadd(s.name("ready:acme"), {"c": 99}),
+        lambda s: s.client.zadd(s.name("ready:5:acme"), {"c": 99}),
         {("wrong place", "c"), *counted("waiting")},
     ),
     "a delayed entry stands under another number": Break(
-        lambda s: s.move("bolt-late", b"%016dnbolt-late" % 7_000),
+        lambda s: s.move("bolt-late", b"%016dn5bolt-late" % 7_000),
         {("wrong place", "bolt-late"), ("nowhere", "bolt-late")},
     ),
     "the record of a key is gone": Break(
@@ -225,7 +230,9 @@ BREAKS = {
     "too many are counted as delayed": Break(
         lambda s: s.count("delayed", 1), counted("delayed", "entries")
     ),
-    "too many slots are counted as taken": Break(lambda s: s.count("leased", 1), counted("leased")),
+    "too many slots are counted as taken": Break(
+        lambda s: s.count("in_service", 1), counted("leased")
+    ),
     "there are two wake-up tokens": Break(
         lambda s: s.client.rpush(s.name("wake"), "1", "1"), {("too many tokens", "")}
     ),
@@ -249,7 +256,7 @@ def test_it_is_found_and_named_that(name: str, store: Store) -> None:
 
 
 def test_an_index_of_an_epoch_that_is_over_is_found(store: Store) -> None:
-    left_behind = store.name(f"index:{int(store.counters['epoch']) - 1}")
+    left_behind = store.name(f"index:5:{int(store.counters['epoch']) - 1}")
     store.client.zadd(left_behind, {b"1%016dwork" % 5: 0})
     assert ("stray index", left_behind) in store.found()
 
@@ -317,7 +324,7 @@ def test_an_application_checks_all_its_queues(ranch: Ranch, redis_url: str) -> N
     assert ranch.check() == ()
     prefix = ranch.settings.redis_prefix
     with redis.Redis.from_url(redis_url) as client:
-        client.delete(f"{prefix}{{first}}:wake", f"{prefix}{{second}}:ready:acme")
+        client.delete(f"{prefix}{{first}}:wake", f"{prefix}{{second}}:ready:5:acme")
     found = ranch.check()
     assert {one.queue for one in found} == {"second"}
     assert ranch.check("first") == ()
@@ -330,7 +337,7 @@ def test_an_application_checks_all_its_queues(ranch: Ranch, redis_url: str) -> N
 def test_a_purge_ends_where_something_cannot_be_cancelled(ranch: Ranch, redis_url: str) -> None:
     ranch.engine.enqueue([entry("a"), entry("b"), entry("c"), entry("d", "bolt")])
     with redis.Redis.from_url(redis_url) as client:
-        ready = f"{ranch.settings.redis_prefix}{{{QUEUE}}}:ready"
+        ready = f"{ranch.settings.redis_prefix}{{{QUEUE}}}:ready:5"
         client.zrem(f"{ready}:acme", "c")
         client.zadd(f"{ready}:bolt", {"c": 1})  # its record says acme, who has it not
     assert ranch.purge(QUEUE) == 3

@@ -85,10 +85,15 @@ def test_there_is_a_verb_for_every_script_and_functions_are_no_verbs() -> None:
         "charging.lua",
         "checking.lua",
         "choosing.lua",
+        "costs.lua",
         "leases.lua",
         "names.lua",
         "places.lua",
+        "policies.lua",
+        "records.lua",
+        "room.lua",
         "sweeping.lua",
+        "timers.lua",
         "tree.lua",
     }
     assert files == {f"{verb}.lua" for verb in VERBS} | functions
@@ -162,11 +167,13 @@ def test_a_lead_is_rescaled_without_rounding_errors(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(share=st.floats(0.01, 100))
-def test_a_share_is_charged_alike_in_lua_and_in_python(share: float, client: redis.Redis) -> None:
+@given(share=st.floats(0.01, 100), cost=st.integers(0, 10**12))
+def test_a_share_is_charged_alike_in_lua_and_in_python(
+    share: float, cost: int, client: redis.Redis
+) -> None:
     functions = (resources.files("celery_ranch.engines") / "lua" / "charging.lua").read_text()
-    code = functions + "return string.format('%.0f', charge(tonumber(ARGV[1])))"
-    assert int(client.eval(code, 0, repr(share))) == charge(share)
+    code = functions + "return string.format('%.0f', charge(tonumber(ARGV[1]), tonumber(ARGV[2])))"
+    assert int(client.eval(code, 0, repr(share), cost)) == charge(share, cost)
 
 
 # -- a server in trouble ------------------------------------------------------
@@ -334,12 +341,12 @@ def test_an_entry_whose_record_cannot_be_read_goes_to_the_dead_letters(
     engine.enqueue(entries(4))
     records = f"{engine.prefix}{{celery}}:entries"
     client.hset(records, "0", b"no record")
-    client.hset(records, "1", b"0 - - 500 acme")
+    client.hset(records, "1", b"0 - - 5 - 500 acme")
     client.hdel(records, "2")
     assert [lease.entry_id for lease in engine.lease("w", ["celery"], 4).leases] == ["3"]
     letters = engine.dead_letters("celery")
     assert [letter.entry_id for letter in letters] == ["2", "1", "0"]
-    assert [letter.message for letter in letters] == [b"", b"0 - - 500 acme", b"no record"]
+    assert [letter.message for letter in letters] == [b"", b"0 - - 5 - 500 acme", b"no record"]
     assert {(letter.key, letter.reason) for letter in letters} == {(("acme",), "unreadable record")}
     check_queue(client, engine.prefix, "celery")
 

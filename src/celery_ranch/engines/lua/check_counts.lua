@@ -4,45 +4,81 @@
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
---        limit      num   how many keys at most to add up the backlogs of
+--        limit      num   how many nodes at most to add up the backlogs of
 -- GIVES  checked 0 wrong...  of each thing found wrong three: kind, name, detail
 local q = open(base)
 
-local function compare(name, counted, actual)
-  if counted ~= actual then
-    found('wrong count', name, text(counted) .. ' counted, ' .. text(actual) .. ' found')
+local taken, unacknowledged = {}, 0
+each_lease(q, function(lease, worker)
+  if lease.state ~= 'finished' then add_above(taken, lease.leaf, lease.level, 1) end
+  if lease.state == 'acknowledged' then return end
+  unacknowledged = unacknowledged + 1
+  if redis.call('HEXISTS', q.entries, lease.id) == 0 then
+    found('no entry', lease.id, 'a lease of worker ' .. worker)
+  end
+end)
+local total = 0
+for _, race in ipairs(q.order) do
+  local field = string.format('%02.0f', race.level)
+  compare('leased', 'level ' .. text(race.level) .. ': ', race.in_service, taken[field] or 0)
+  total = total + race.waiting
+end
+local dead = redis.call('ZCARD', q.dead)
+compare('entries', '', total + q.delayed + dead + unacknowledged,
+  redis.call('HLEN', q.entries))
+compare('reasons', '', dead, redis.call('HLEN', q.reasons))
+
+local waiting, delayed, children = {}, {}, {}
+local all_delayed, paths = 0, 0
+
+local function add_up(name, node)
+  if node.parent ~= '' then
+    paths = paths + 1
+    children[node.parent] = (children[node.parent] or 0) + 1
+  end
+  if key_of(name) ~= name then return end
+  for _, race in ipairs(q.order) do
+    local leaf = node.children > 0 and name .. '\31' or name
+    add_above(waiting, leaf, race.level, redis.call('ZCARD', ready_of(q, race.level, name)))
+  end
+  local late = redis.call('ZCARD', delayed_of(q, name))
+  all_delayed = all_delayed + late
+  for _, above in ipairs(way_of(name)) do delayed[above] = (delayed[above] or 0) + late end
+end
+
+local function compare_races()
+  for _, race in ipairs(q.order) do
+    local field = string.format('%02.0f', race.level)
+    compare('waiting', 'level ' .. text(race.level) .. ': ', race.waiting, waiting[field] or 0)
+  end
+  local records = redis.call('HKEYS', q.races)
+  for _, field in ipairs(records) do
+    local level, parent = tonumber(string.sub(field, 1, 2)), string.sub(field, 3)
+    local race = race_of(q, level, parent)
+    local where = 'below ' .. parent .. ', level ' .. text(level) .. ': '
+    compare('waiting', where, race.waiting, waiting[field] or 0)
+    compare('leased', where, race.in_service, taken[field] or 0)
   end
 end
 
-local taken, unacknowledged = 0, 0
-each_lease(q, function(state, id, worker)
-  if state ~= 'finished' then taken = taken + 1 end
-  if state == 'acknowledged' then return end
-  unacknowledged = unacknowledged + 1
-  if redis.call('HEXISTS', q.entries, id) == 0 then
-    found('no entry', id, 'a lease of worker ' .. worker)
-  end
-end)
-compare('leased', q.leased, taken)
-local dead = redis.call('ZCARD', q.dead)
-compare('entries', q.waiting + q.delayed + dead + unacknowledged, redis.call('HLEN', q.entries))
-compare('reasons', dead, redis.call('HLEN', q.reasons))
-
--- More keys than can be looked at in one instant cannot be added up.
+-- More nodes than can be looked at in one instant cannot be added up.
 if redis.call('HLEN', q.nodes) <= limit then
-  local waiting, delayed = 0, 0
-  for _, key in ipairs(redis.call('HKEYS', q.nodes)) do
-    waiting = waiting + redis.call('ZCARD', ready_of(q, key))
-    delayed = delayed + redis.call('ZCARD', delayed_of(q, key))
+  local names = redis.call('HKEYS', q.nodes)
+  for _, name in ipairs(names) do add_up(name, node_of(q, name)) end
+  compare_races()
+  compare('delayed', '', q.delayed, all_delayed)
+  compare('paths', '', q.paths, paths)
+  for _, name in ipairs(names) do
+    local node = node_of(q, name)
+    compare('children', 'key ' .. name .. ': ', node.children, children[name] or 0)
+    if node.children > 0 then
+      compare('delayed', 'below ' .. name .. ': ', node.delayed, delayed[name] or 0)
+    end
   end
-  compare('waiting', q.waiting, waiting)
-  compare('delayed', q.delayed, delayed)
 end
 
 local tokens = redis.call('LLEN', q.wake)
 if tokens > 1 then found('too many tokens', '', text(tokens)) end
-local over = index_of(q, q.epoch - 1 - q.shifted)
-if redis.call('EXISTS', over) == 1 then found('stray index', over) end
 if q.sequence > 0 and not redis.call('ZSCORE', queues, queue_of(queues, base)) then
   found('unlisted queue', '')
 end

@@ -11,13 +11,13 @@ local scan = redis.call('HSCAN', q.entries, cursor, 'COUNT', limit)
 reply[2] = scan[1]
 
 local leased = {}
-each_lease(q, function(state, id)
-  if state ~= 'acknowledged' then leased[id] = (leased[id] or 0) + 1 end
+each_lease(q, function(lease)
+  if lease.state ~= 'acknowledged' then leased[lease.id] = (leased[lease.id] or 0) + 1 end
 end)
 
-local function places_of(id, key, place)
+local function places_of(id, key, level, place)
   local places = {}
-  if redis.call('ZSCORE', ready_of(q, key), id) then places[1] = 'waiting' end
+  if redis.call('ZSCORE', ready_of(q, level, key), id) then places[1] = 'waiting' end
   if place ~= '-' and redis.call('ZSCORE', delayed_of(q, key), place .. id) then
     places[#places + 1] = 'delayed'
   end
@@ -29,11 +29,11 @@ end
 
 for i = 1, #scan[2], 2 do
   local id = scan[2][i]
-  local _, _, place, key = header_of(scan[2][i + 1])
+  local _, _, place, level, key = header_of(scan[2][i + 1])
   if not key then
     found('unreadable', id, 'entry')
   else
-    local places = places_of(id, key, place)
+    local places = places_of(id, key, level, place)
     if #places == 0 then
       found('nowhere', id)
     elseif #places > 1 then

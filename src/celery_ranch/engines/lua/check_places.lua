@@ -4,41 +4,60 @@
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        place      str   ready, delayed, index, old_index, timers, dead or reasons
---        key        str   whose, if ready or delayed
+--        key        str   whose, if ready or delayed; the parent's, if an index
+--        level      num   at which, if ready or an index
 --        cursor     str   0, or where the last reply ended
 --        limit      num   about how many to look at
 -- GIVES  checked cursor wrong...  of each thing found wrong three: kind, name, detail
 local q = open(base)
 
-local function check_turn(epoch, member)
-  local key = string.sub(member, 18)
-  local node = readable_node(q, key)
-  if not node then return end
-  local is_its_place = node.epoch == epoch and member_of(key, node) == member
-  if not is_its_place or not is_to_be_served(q, key, node) then found('stray index', key) end
+local function check_delayed_timer(member, due)
+  local its_key = string.sub(member, 17)
+  local first = first_delayed(q, its_key)
+  local is_first = first[1] and string.sub(first[1], 1, 16) == string.sub(member, 1, 16)
+  if not is_first or tonumber(first[2]) ~= due then found('stray timer', its_key) end
 end
 
-local places = {
-  ready = {ready_of(q, key), function(id) check_ready(q, key, id) end},
-  delayed = {delayed_of(q, key), function(member) check_delayed(q, key, member) end},
-  index = {index_of(q, q.epoch), function(member) check_turn(q.epoch, member) end},
-  old_index = {index_of(q, q.epoch - 1), function(member) check_turn(q.epoch - 1, member) end},
-  timers = {q.timers, function(member, due)
-    local its_key = string.sub(member, 17)
-    local first = first_delayed(q, its_key)
-    local is_first = first[1] and string.sub(first[1], 1, 16) == string.sub(member, 1, 16)
-    if not is_first or tonumber(first[2]) ~= tonumber(due) then found('stray timer', its_key) end
-  end},
-  dead = {q.dead, function(id)
+local function check_timer(member, due)
+  if string.byte(member, 17) ~= 31 then return check_delayed_timer(member, due) end
+  local name = string.sub(member, 18)
+  local limits = node_of(q, name).limits
+  local is_its_timer = limits and limits.due == due
+    and padded(limits.timer) == string.sub(member, 1, 16)
+  if not is_its_timer then found('stray timer', name) end
+end
+
+local function index_at(more)
+  local race = race_of(q, level, key)
+  local epoch = race.epoch + more
+  return index_of(race, epoch), function(member) check_child(q, race, epoch, member) end
+end
+
+local places = {}
+function places.ready()
+  return ready_of(q, level, key), function(id) check_ready(q, key, id) end
+end
+function places.delayed()
+  return delayed_of(q, key), function(member) check_delayed(q, key, member) end
+end
+function places.index() return index_at(0) end
+function places.old_index() return index_at(-1) end
+function places.timers()
+  return q.timers, function(member, due) check_timer(member, tonumber(due)) end
+end
+function places.dead()
+  return q.dead, function(id)
     if redis.call('HEXISTS', q.entries, id) == 0 then found('no entry', id, 'dead letters') end
     if redis.call('HEXISTS', q.reasons, id) == 0 then found('no reason', id) end
-  end},
-  reasons = {q.reasons, function(id)
+  end
+end
+function places.reasons()
+  return q.reasons, function(id)
     if not redis.call('ZSCORE', q.dead, id) then found('stray reason', id) end
-  end},
-}
+  end
+end
 
-local name, check = unpack(places[place])
+local name, check = places[place]()
 local scan = redis.call(place == 'reasons' and 'HSCAN' or 'ZSCAN', name, cursor, 'COUNT', limit)
 reply[2] = scan[1]
 for i = 1, #scan[2], 2 do check(scan[2][i], scan[2][i + 1]) end

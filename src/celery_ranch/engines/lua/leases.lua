@@ -5,7 +5,6 @@
 -- ARGV   none
 -- GIVES  lease_of(number, held)   the lease that a text in `held` tells of; nil if there
 --                                is none, or it cannot be read
---        id_of_held(held)        its state and entry id alone: a third of the work
 --        held_text(state, level, sequence, charged, id, leaf)  the text of one; charged:
 --                                with how much, to be corrected, or -1: the cost was known
 --        free(q, lease, run_us, now)  give its slot back, if it was taken; what it was
@@ -28,11 +27,6 @@ local function lease_of(number, held)
     charged = charged, id = string.sub(held, at, at + size - 1), leaf = leaf,
     key = key_of(leaf),
   }
-end
-
-local function id_of_held(held)
-  local state, _, _, _, size, at = struct.unpack(HELD, held)
-  return STATES[state], string.sub(held, at, at + size - 1)
 end
 
 local function held_text(state, level, sequence, charged, id, leaf)

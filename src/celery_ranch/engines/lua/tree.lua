@@ -11,6 +11,8 @@
 --        take_out(race, node, stand)  whether it was there
 --        stand_at(race, node, stand, s, is_in)  give it another S, in the index or out
 --        is_empty(race)          whether nobody can be chosen
+--        has_work(q, node, level)  whether something can be served through a node,
+--                                were it not blocked
 --        is_leasable(q)          whether anything is in an index of the root
 --        enter(q, node, level)   let a node race that has work again, at max(v, S),
 --                                and so those above it that had none
