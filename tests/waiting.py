@@ -57,7 +57,11 @@ def run(app: Celery, envelope: Envelope) -> Any:
         **embed,
         "args": args,
         "kwargs": kwargs,
-        "delivery_info": {"exchange": "", "routing_key": name},
+        "delivery_info": {
+            "exchange": "",
+            "routing_key": name,
+            "priority": envelope.properties.get("priority"),
+        },
         "hostname": "a worker",
         "is_eager": False,
     }

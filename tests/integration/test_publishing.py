@@ -384,6 +384,39 @@ def test_every_property_of_the_message_arrives(add: Any, waiting: Waiting) -> No
     assert not {"lru_key", "lru_share", "retry", "declare"} & properties.keys()
 
 
+@pytest.mark.parametrize(
+    "settings", [{"default_priority": 2, "queues": {"reports": {"default_priority": 8}}}]
+)
+@pytest.mark.parametrize(
+    "options, effective", [({}, 2), ({"queue": "reports"}, 8), ({"priority": 3}, 3)]
+)
+def test_a_message_says_its_effective_priority_where_what_its_task_calls_inherits_it(
+    app: Celery, add: Any, waiting: Waiting, options: dict[str, Any], effective: int
+) -> None:
+    app.conf.task_inherit_parent_priority = True
+    add.apply_async(lru_key="acme", **options)
+    waiting.queue = options.get("queue", waiting.queue)
+    assert waiting.next().properties["priority"] == effective
+
+
+def test_what_a_task_calls_inherits_its_priority_unless_the_call_names_a_queue_as_ever(
+    app: Celery, add: Any, waiting: Waiting
+) -> None:
+    app.conf.task_inherit_parent_priority = True
+
+    @app.task(name="calling", shared=False)
+    def calling() -> None:
+        add.delay()
+        add.apply_async(priority=1)
+        add.apply_async(queue="elsewhere")
+
+    calling.apply_async(lru_key="acme", priority=3)
+    run(app, waiting.next())
+    assert [waiting.next().properties["priority"] for _ in range(2)] == [1, 3]
+    waiting.queue = "elsewhere"
+    assert waiting.next().properties["priority"] == Ranch(app).settings.default_priority
+
+
 def test_compression_and_serializer_are_the_call_s(add: Any, waiting: Waiting) -> None:
     add.apply_async((1, 2), lru_key="acme", compression="zlib", serializer="pickle")
     message = waiting.next()

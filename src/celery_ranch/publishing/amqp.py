@@ -25,7 +25,7 @@ from celery_ranch.publishing.keys import (
 from celery_ranch.publishing.producer import FairProducer
 from celery_ranch.publishing.queues import adopt_queues, fair_destination
 from celery_ranch.publishing.storing import DEFAULT_MAX_RETRIES
-from celery_ranch.publishing.terms import COST_HEADER, chosen_terms
+from celery_ranch.publishing.terms import COST_HEADER, chosen_priority, chosen_terms
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeyPath
 
@@ -117,9 +117,13 @@ class _Sender:
         if queue is None:
             return self._plain(producer, name, message, **options)
         cost = message[0].get(COST_HEADER)
+        priority = chosen_priority(self._ranch.settings, queue, options.get("priority"))
         terms = chosen_terms(
-            self._ranch.settings, queue, options.get("priority"), cost, facts_of(message), request
+            self._ranch.settings, queue, priority, cost, facts_of(message), request
         )
+        if self._app.conf.task_inherit_parent_priority:
+            # Celery tells children what the parent's message says.
+            options["priority"] = priority
         running_id = request.id if request is not None else None
         facts = message_facts(message, key, queue, terms, running_id, self._app.timezone)
         for option in ("exchange", "routing_key"):

@@ -10,7 +10,7 @@ from celery_ranch.config import CostMode, QueueSettings, Settings
 from celery_ranch.scheduling.costs import cost_of
 from celery_ranch.scheduling.model import CHARGE_UNIT
 
-__all__ = ["COST_HEADER", "Terms", "chosen_terms"]
+__all__ = ["COST_HEADER", "Terms", "chosen_priority", "chosen_terms"]
 
 #: The message header that a retry takes its cost from.
 COST_HEADER = "lru_cost"
@@ -29,6 +29,14 @@ class Terms:
     """Whether it is stored also where its key's backlog is full."""
 
 
+def chosen_priority(settings: Settings, queue: str, given: Any) -> Any:
+    """Return the priority of a message: what its call says, the queue's default, or that of all."""
+    if given is not None:
+        return given
+    of_queue = settings.queues.get(queue, _AS_FOR_ALL).default_priority
+    return settings.default_priority if of_queue is None else of_queue
+
+
 def chosen_terms(
     settings: Settings, queue: str, priority: Any, cost: Any, facts: Mapping[str, Any], running: Any
 ) -> Terms:
@@ -41,8 +49,8 @@ def chosen_terms(
     Args:
         settings: The application's.
         queue: Where it waits.
-        priority: What the call says, or None.
-        cost: Likewise.
+        priority: As `chosen_priority` says.
+        cost: What the call says, or None.
         facts: The headers of a message of protocol 2, the body of one of 1.
         running: The request of the task that is running in this thread, or None.
 
@@ -50,10 +58,6 @@ def chosen_terms(
         InvalidLevelError, InvalidCostError: What the call says is none.
     """
     of_queue = settings.queues.get(queue, _AS_FOR_ALL)
-    if priority is None:
-        priority = of_queue.default_priority
-    if priority is None:
-        priority = settings.default_priority
     charged: int | None = CHARGE_UNIT
     if cost is not None:
         charged = cost_of(cost)
