@@ -8,7 +8,7 @@ import pytest
 
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
-from celery_ranch.scheduling.model import OutcomeKind
+from celery_ranch.scheduling.model import DEFAULT_LEVEL, OutcomeKind
 from tests.conformance.histories import QUEUE, entries, lease, settle, store
 
 
@@ -31,7 +31,7 @@ def queue_of(engine: MemoryEngine) -> Any:
 
 
 def test_an_entry_that_is_nowhere_is_found(engine: MemoryEngine) -> None:
-    queue_of(engine)._held.clear()
+    queue_of(engine).leases._held.clear()
     assert found(engine) == {
         (ViolationKind.NOWHERE, "work-0"),
         (ViolationKind.WRONG_COUNT, "leased"),
@@ -50,17 +50,18 @@ def test_an_entry_in_two_places_is_found(engine: MemoryEngine) -> None:
 
 
 def test_a_key_that_lost_its_turn_is_found(engine: MemoryEngine) -> None:
-    queue_of(engine)._race.withdraw(("acme",))
+    tree = queue_of(engine).nodes.tree
+    tree._leave(tree._nodes["acme",], DEFAULT_LEVEL)
     assert found(engine) == {(ViolationKind.NOT_IN_INDEX, "acme")}
 
 
 def test_a_turn_without_work_is_found(engine: MemoryEngine) -> None:
-    queue_of(engine)._race.offer(("bolt",))
+    queue_of(engine).nodes.tree.add(("bolt",), DEFAULT_LEVEL)
     assert found(engine) == {(ViolationKind.STRAY_INDEX, "bolt")}
 
 
 def test_a_backlog_without_a_key_is_found(engine: MemoryEngine) -> None:
-    queue_of(engine)._race.forget(("bolt",))
+    queue_of(engine).nodes.tree.forget(("bolt",))
     assert found(engine) == {(ViolationKind.UNKNOWN_KEY, "bolt")}
 
 
