@@ -75,7 +75,8 @@ class History:
         may_return: Whether entries are given back and expire: then what was
             charged for was not all served.
         costs: What entries say that they cost, in millionths.
-        runs_us: How long they take where that is measured.
+        runs_us: How long they take where that is measured, if `runs_us_of`
+            says nothing of their key.
     """
 
     source: random.Random
@@ -84,6 +85,7 @@ class History:
     may_return: bool = False
     costs: tuple[int, ...] = COSTS
     runs_us: tuple[int, ...] = RUNS_US
+    runs_us_of: dict[KeyPath, tuple[int, ...]] = field(default_factory=dict)
     shares_within: tuple[float, float] = (0.01, 100.0)
     tag_limit: int = 2**52
     level_floor: int = 0
@@ -145,22 +147,33 @@ class History:
     def store(self) -> None:
         key, level = self.source.choice(self.nodes), self.source.choice(LEVELS)
         for _ in range(self.source.choice([1, 2, 6])):
-            self.stored += 1
             cost = None if self.is_measured else self.source.choice(self.costs)
             due_us = self.now_us + 100_000 if self.source.random() < 0.1 else None
-            entry = _Entry(self.leaf(key), level, cost, due_us)
             expires = 1 if self.may_return and self.source.random() < 0.05 else None
-            stored = Entry(
-                f"e{self.stored}", key, QUEUE, b"", due_us, None, expires, level=level, cost=cost
-            )
-            reply = self.engine.enqueue([stored], now_us=self.now_us)
-            assert bool(reply.stored) is not self.is_full(key)
-            if reply.stored:
-                self.entries[stored.entry_id] = entry
-                self.let_wait(entry)
+            self.put(key, level, cost, due_us, expires)
 
-    def lease(self) -> None:
-        limit = min(self.source.randint(1, self.at_once), self.at_once - len(self.held))
+    def put(
+        self,
+        key: KeyPath,
+        level: int,
+        cost: int | None,
+        due_us: int | None = None,
+        expires_us: int | None = None,
+    ) -> None:
+        """Store an entry, unless a backlog is full."""
+        self.stored += 1
+        entry = _Entry(self.leaf(key), level, cost, due_us)
+        name = f"e{self.stored}"
+        stored = Entry(name, key, QUEUE, b"", due_us, None, expires_us, level=level, cost=cost)
+        reply = self.engine.enqueue([stored], now_us=self.now_us)
+        assert bool(reply.stored) is not self.is_full(key)
+        if reply.stored:
+            self.entries[name] = entry
+            self.let_wait(entry)
+
+    def lease(self, limit: int = 0) -> None:
+        limit = limit or self.source.randint(1, self.at_once)
+        limit = min(limit, self.at_once - len(self.held))
         for entry in self.entries.values():
             if entry.due_us is not None and entry.due_us <= self.now_us:
                 entry.due_us = None
@@ -214,7 +227,7 @@ class History:
         """Let a lease end; what was released never ran, and what was expired did not."""
         run_us = None
         if entry.cost is None and kind is not OutcomeKind.RELEASED and not leased.is_expired:
-            run_us = self.source.choice(self.runs_us)
+            run_us = self.source.choice(self.runs_us_of.get(leased.key, self.runs_us))
         outcome = Outcome(kind, QUEUE, leased.entry_id, leased.number, run_us=run_us)
         assert self.engine.settle("w", [outcome], now_us=self.now_us) == ()
         for path in _way(entry.leaf):

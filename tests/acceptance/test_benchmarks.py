@@ -133,3 +133,16 @@ def test_without_two_users_backlogged_there_is_no_index(service):
     alone = service.evenness(runs, window_seconds=2.0)
     assert math.isnan(alone.by_tasks)
     assert alone.windows == 0
+
+
+def test_the_report_on_the_bound_says_which_fractions_of_it_were_reached(tmp_path):
+    output, rows = run_benchmark(
+        tmp_path, "how_close_to_the_bound.py", "--histories", "2", "--steps", "100"
+    )
+
+    assert output.count("|---") > 0
+    assert [row["at_once"] for row in rows] == [1, 4, 16] * 4
+    for row in rows:
+        assert f"| {row['bound']} | {row['at_once']} | {row['median']:.3f} |" in output
+        assert 0 < row["median"] <= row["largest"] <= 1
+        assert 0 < row["adversary"] <= 1
