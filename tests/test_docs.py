@@ -17,7 +17,12 @@ from tests.acceptance.pages import blocks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")]
+EXAMPLES = sorted((ROOT / "examples").glob("*/README.md"))
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
+    *DOCS.rglob("*.md"),
+    *EXAMPLES,
+]
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
@@ -67,7 +72,7 @@ def test_every_python_block_can_be_parsed(page: Path) -> None:
 def test_every_page_is_in_the_index() -> None:
     index = {(DOCS / target).resolve() for target in targets(DOCS / "README.md")}
     own = {DOCS / "README.md", DOCS / "plan.md"}
-    assert set(DOCS.rglob("*.md")) - own <= index
+    assert {*DOCS.rglob("*.md"), *EXAMPLES} - own <= index
 
 
 def shown(default: object) -> str:

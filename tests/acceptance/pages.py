@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.servers import eventually
 ROOT = Path(__file__).parents[2]
 
 _BLOCK = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
+_PRINTED = re.compile(r"^\[.*?WARNING/ForkPoolWorker-\d+\] (.*)$", re.MULTILINE)
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -45,6 +46,28 @@ def blocks(text: str) -> tuple[Block, ...]:
         found.append(Block(heading, paragraph, match[2], textwrap.dedent(match[3])))
         end = match.end()
     return tuple(found)
+
+
+def lines(page: Iterable[Block], heading: str, language: str = "bash") -> list[str]:
+    """Return the lines of the blocks of a language under a heading of a page."""
+    found = [b.code for b in page if (b.heading, b.language) == (heading, language)]
+    return "".join(found).splitlines()
+
+
+def exported(*commands: str) -> dict[str, str]:
+    """Return what lines `export NAME=value` set."""
+    return dict(command.removeprefix("export ").split("=", 1) for command in commands)
+
+
+def await_printed(log: Path, count: int) -> list[str]:
+    """Return what tasks have printed when so many have succeeded, by a worker's log."""
+    eventually(lambda: log.read_text().count(" succeeded in ") >= count, 30, f"{count} succeeded")
+    return printed(log)
+
+
+def printed(log: Path) -> list[str]:
+    """Return what tasks have printed, by a worker's log, without what Celery writes before it."""
+    return _PRINTED.findall(log.read_text(errors="replace"))
 
 
 class Reader:
@@ -116,7 +139,8 @@ class Reader:
             eventually(is_ready, 40, f"{command} says {ready!r}")
             yield log
             process.send_signal(signal.SIGTERM)
-            code = process.wait(20)
+            # As tests.workers.WorkerProcess.stop says, a pool may wait for 30 seconds.
+            code = process.wait(50)
             assert code == 0, f"{command}: {code}"
         except BaseException:
             print(log.read_text(errors="replace"))  # noqa: T201

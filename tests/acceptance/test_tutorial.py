@@ -5,24 +5,21 @@ from importlib import metadata
 
 import pytest
 
-from tests.acceptance.pages import ROOT, Reader, blocks
+from tests.acceptance.pages import ROOT, Reader, blocks, printed
 from tests.servers import eventually
 
 PAGE = blocks((ROOT / "docs" / "tutorial" / "two-tenants.md").read_text(encoding="utf-8"))
-
-#: What Celery writes before what a task prints.
-PRINTED = re.compile(r"^\[.*?WARNING/[\w-]+\] (.*)$", re.MULTILINE)
 
 
 def watch(reader, command, expected):
     """Run a worker until its tasks have printed as much as is expected; return that."""
     with reader.running(command, ready="WARNING/") as log:
         eventually(
-            lambda: len(PRINTED.findall(log.read_text())) >= len(expected.splitlines()),
+            lambda: len(printed(log)) >= len(expected.splitlines()),
             30,
             "the worker has printed as much as the page says",
         )
-    return "\n".join(PRINTED.findall(log.read_text())) + "\n"
+    return "\n".join(printed(log)) + "\n"
 
 
 def test_what_the_tutorial_installs_is_an_extra_of_this_package():
