@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from celery.app.defaults import DEFAULTS
+from celery.app.defaults import DEFAULTS, NAMESPACES
 from celery.exceptions import ImproperlyConfigured
 
 PATH = Path(__file__).parents[2] / "examples/backend_queues/infrastructure/environment.py"
@@ -83,10 +83,8 @@ def test_what_cannot_be_read_is_refused_with_its_name_its_value_and_what_is_allo
 
 
 def test_auto_is_a_number_of_processes_exactly_where_celery_takes_it(read):
-    from celery.app.defaults import _OPTIONS
-
     given = {"CELERY_WORKER_CONCURRENCY": "auto"}
-    if _OPTIONS["worker_concurrency"].type == "any":
+    if NAMESPACES["worker"]["concurrency"].type == "any":
         assert read(given) == {"worker_concurrency": "auto"}
     else:
         with pytest.raises(ImproperlyConfigured):
