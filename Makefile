@@ -14,7 +14,7 @@ NO_DOCTEST := --ignore=src/celery_ranch/demo/chart.py --ignore=src/celery_ranch/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test features chaos matrix matrix-short bench check check-rest lint types \
+.PHONY: help demo test features chaos matrix matrix-short bench evenness check check-rest lint types \
 	doctest wheel-test format clean
 
 help:  ## Show what can be made
@@ -48,6 +48,10 @@ matrix-short: $(READY)  ## Run what CI runs of the matrix
 
 bench: $(READY)  ## Measure against plain Celery on the same Redis
 	$(BIN)/python benchmarks/throughput.py
+
+evenness: $(READY)  ## Replay a log by seconds and set adversaries on it (TRACE=log.swf.gz)
+	$(BIN)/python benchmarks/adversaries.py --write
+	$(BIN)/python benchmarks/even_seconds.py $(TRACE) --write
 
 check: test check-rest  ## Run exactly what CI runs
 

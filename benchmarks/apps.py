@@ -38,6 +38,9 @@ plain.conf.update(SETTINGS, task_default_queue="plain")
 fair = Celery("fair")
 fair.conf.update(SETTINGS, task_default_queue="fair")
 
+seconds = Celery("seconds")
+seconds.conf.update(SETTINGS, task_default_queue="seconds", celery_ranch={"cost": "seconds"})
+
 
 def work(number: int, run_seconds: float = 0.0, *details: Any, **options: Any) -> None:
     """Take a while, and write down when."""
@@ -68,6 +71,7 @@ def _write(records: deque[bytes]) -> None:
 # and a fair task makes the applications fair that it comes to.
 work_plainly = plain.task(name="work", shared=False)(work)
 work_fairly = lru_task(fair, name="work", shared=False)(work)
+work_by_seconds = lru_task(seconds, name="work", shared=False)(work)
 
 
 def publish_plainly(key: str, number: int, *args: Any, **options: Any) -> None:
@@ -76,6 +80,27 @@ def publish_plainly(key: str, number: int, *args: Any, **options: Any) -> None:
 
 def publish_fairly(key: str, number: int, *args: Any, **options: Any) -> None:
     work_fairly.lru_delay(key, number, *args, **options)
+
+
+def publish_by_seconds(key: str, number: int, *args: Any, **options: Any) -> None:
+    work_by_seconds.lru_delay(key, number, *args, **options)
+
+
+def submit_jobs_plainly(jobs: Iterable[tuple[Any, int, float]]) -> None:
+    """Submit jobs, of each its key, number and run time."""
+    group([work_plainly.s(number, run_seconds) for _, number, run_seconds in jobs]).apply_async()
+
+
+def submit_jobs_fairly(jobs: Iterable[tuple[Any, int, float]]) -> None:
+    submit(fair, _job_calls(work_fairly, jobs))
+
+
+def submit_jobs_by_seconds(jobs: Iterable[tuple[Any, int, float]]) -> None:
+    submit(seconds, _job_calls(work_by_seconds, jobs))
+
+
+def _job_calls(task: Any, jobs: Iterable[tuple[Any, int, float]]) -> list[Any]:
+    return [task.s(number, run_seconds).set(lru_key=key) for key, number, run_seconds in jobs]
 
 
 def group_plainly(numbers: Iterable[int]) -> None:

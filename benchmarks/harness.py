@@ -24,6 +24,7 @@ from celery_ranch.demo.worker import WorkerProcess
 from celery_ranch.engines.embedded import find_server
 
 __all__ = [
+    "BY_SECONDS",
     "FAIR",
     "PLAIN",
     "SIDES",
@@ -58,6 +59,7 @@ class Side:
 
 PLAIN = Side("plain", apps.plain, apps.publish_plainly)
 FAIR = Side("fair", apps.fair, apps.publish_fairly)
+BY_SECONDS = Side("seconds", apps.seconds, apps.publish_by_seconds)
 SIDES = (PLAIN, FAIR)
 
 
@@ -93,7 +95,7 @@ class PrivateRedis:
 
 @contextmanager
 def private_redis() -> Iterator[PrivateRedis]:
-    """Run a Redis server for both sides, and point both applications at it."""
+    """Run a Redis server for every side, and point all applications at it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,7 +111,7 @@ def private_redis() -> Iterator[PrivateRedis]:
         try:
             server = PrivateRedis(port)
             _wait_for(server.client)
-            for side in SIDES:
+            for side in (*SIDES, BY_SECONDS):
                 side.app.conf.update(broker_url=server.url, result_backend=server.url)
             yield server
         finally:
@@ -195,7 +197,7 @@ def machine(server: PrivateRedis) -> dict[str, Any]:
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "redis server": server.version(),
         **{name: version(name) for name in ("celery", "kombu", "redis")},

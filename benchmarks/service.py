@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Evenness", "Run", "evenness", "jain"]
+__all__ = ["Evenness", "Run", "Together", "evenness", "jain", "longest_together", "seconds_between"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Run:
     submitted_at: float
     started_at: float
     ended_at: float
+    organisation: str = "-1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def evenness(runs: Sequence[Run], window_seconds: float) -> Evenness:
     by_user: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         by_user[run.user].append(run)
-    backlogs = {user: _backlogged(own) for user, own in by_user.items()}
+    backlogs = _spans(runs)
     end = max(run.ended_at for run in runs)
     weight, in_tasks, in_seconds, windows = 0, 0.0, 0.0, 0
     for number in range(math.floor(end / window_seconds)):
@@ -81,6 +82,83 @@ def evenness(runs: Sequence[Run], window_seconds: float) -> Evenness:
     if windows == 0:
         return Evenness(math.nan, math.nan, 0)
     return Evenness(in_tasks / weight, in_seconds / weight, windows)
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Users who all had work waiting at every instant of an interval."""
+
+    users: tuple[str, ...]
+    since: float
+    until: float
+
+
+def longest_together(replays: Iterable[Sequence[Run]]) -> Together | None:
+    """Return who was backlogged together for longest, in all replays of the same jobs.
+
+    The interval and the users are those with the largest product of its
+    length and their number less one, so that neither two users for long nor
+    many for a moment are preferred. What users received has no part in the
+    choice. None if no two users ever waited together in all replays.
+
+    Example:
+        >>> runs = [Run("a", 0, 5, 6), Run("b", 0, 4, 5), Run("c", 3, 9, 9)]
+        >>> longest_together([runs])
+        Together(users=('a', 'b'), since=0, until=4)
+    """
+    spans = _in_all([_spans(runs) for runs in replays])
+    best: tuple[float, Together] | None = None
+    for since in sorted({begin for own in spans.values() for begin, _ in own}):
+        ends = sorted(
+            (
+                (end, user)
+                for user, own in spans.items()
+                for begin, end in own
+                if begin <= since < end
+            ),
+            reverse=True,
+        )
+        for others in range(1, len(ends)):
+            until = ends[others][0]
+            weight = others * (until - since)
+            if best is None or weight > best[0]:
+                users = tuple(sorted(user for _, user in ends[: others + 1]))
+                best = (weight, Together(users, since, until))
+    return None if best is None else best[1]
+
+
+def seconds_between(runs: Iterable[Run], since: float, until: float) -> dict[str, float]:
+    """Return for how many seconds of an interval each user's jobs ran."""
+    received: dict[str, float] = defaultdict(float)
+    for run in runs:
+        received[run.user] += _overlap(run, since, until)
+    return received
+
+
+def _spans(runs: Sequence[Run]) -> dict[str, list[tuple[float, float]]]:
+    """Return each user's longest spans with some job waiting."""
+    by_user: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_user[run.user].append(run)
+    return {user: _backlogged(own) for user, own in by_user.items()}
+
+
+def _in_all(
+    replays: Sequence[dict[str, list[tuple[float, float]]]],
+) -> dict[str, list[tuple[float, float]]]:
+    """Return the spans that are within one of the user's spans in every replay."""
+    first, *others = replays
+    for other in others:
+        first = {
+            user: [
+                (max(begin, start), min(end, stop))
+                for begin, end in own
+                for start, stop in other.get(user, ())
+                if max(begin, start) < min(end, stop)
+            ]
+            for user, own in first.items()
+        }
+    return first
 
 
 def _backlogged(runs: Sequence[Run]) -> list[tuple[float, float]]:

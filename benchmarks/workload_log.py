@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TextIO
@@ -25,6 +25,8 @@ class Job:
     user: str
     submit_seconds: float
     run_seconds: float
+    organisation: str = "-1"
+    """What the format calls the user's group; -1 if it is not known."""
 
 
 def read_jobs(path: Path, skip: int, limit: int) -> list[Job]:
@@ -52,14 +54,14 @@ def scaled(jobs: list[Job], scale: float, longest_seconds: float) -> list[Job]:
 
     Example:
         >>> scaled([Job("1", 50, 100), Job("2", 70, 900)], 10, 30)[1]
-        Job(user='2', submit_seconds=2.0, run_seconds=30)
+        Job(user='2', submit_seconds=2.0, run_seconds=30, organisation='-1')
     """
     first = jobs[0].submit_seconds
     return [
-        Job(
-            job.user,
-            (job.submit_seconds - first) / scale,
-            min(job.run_seconds / scale, longest_seconds),
+        replace(
+            job,
+            submit_seconds=(job.submit_seconds - first) / scale,
+            run_seconds=min(job.run_seconds / scale, longest_seconds),
         )
         for job in jobs
     ]
@@ -74,4 +76,4 @@ def _jobs(lines: TextIO) -> Iterator[Job]:
         if len(columns) != COLUMNS:
             raise ValueError(f"line {number} has {len(columns)} columns instead of {COLUMNS}")
         # An unknown run time or user is -1 in this format.
-        yield Job(columns[11], float(columns[1]), max(0.0, float(columns[3])))
+        yield Job(columns[11], float(columns[1]), max(0.0, float(columns[3])), columns[12])
