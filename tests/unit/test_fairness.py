@@ -370,6 +370,21 @@ def test_what_is_handed_out_takes_a_slot_and_no_turn(run: _Numbered) -> None:
     assert run.turns(4) == "ax b ay b"
 
 
+def test_what_was_handed_out_and_ended_leaves_the_epoch_to_what_still_runs(
+    run: _Numbered,
+) -> None:
+    run.tree.set_share(AX, 0.25)
+    run.add(AX, count=2)
+    run.add(AY, count=1)
+    run.tree.hand_out(AX, LEVEL)
+    run.tree.finish(AX, LEVEL)
+    assert run.turns(2) == "ax ay"
+    run.tree.finish(AY, LEVEL)
+    run.tree.begin_epochs()
+    run.add(AX, AY)
+    assert run.turns(4) == "ay ay ay ax"
+
+
 def test_the_last_entry_handed_out_takes_its_nodes_out_of_their_races(run: _Numbered) -> None:
     run.add(AX, count=1)
     run.add(B)

@@ -78,6 +78,13 @@ def test_the_promise_is_nearly_reached() -> None:
 
 
 def test_what_goes_before_its_turn_is_the_level_owed_most() -> None:
+    """Not the first of those owed: with a floor so large, two are owed at once."""
+    order = LevelOrder(900_000)
+    order_of_turns = [level for _, level in _served(order, [({0, 7}, 1), ({0, 3, 7}, 4)])]
+    assert order_of_turns == [0, 0, 7, 3, 7]
+
+
+def test_what_goes_before_its_turn_goes_as_soon_as_it_is_owed_a_whole_dispatch() -> None:
     order = LevelOrder(100_000)
     order_of_turns = [level for _, level in _served(order, [({0, 7}, 4), ({0, 3, 7}, 12)])]
     assert order_of_turns == [0] * 10 + [7] + [0] * 3 + [3] + [0]
