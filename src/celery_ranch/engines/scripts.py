@@ -5,7 +5,8 @@ A file's header is its interface, and this is the only reader of it. Under
 Lua (`num` ones as numbers) and in `Script.command`. A last name that ends in
 ``...`` stands for any number of values: in Lua ``first_name`` is the place of
 the first one. ``NEEDS`` names files of functions that are put in front, each
-once, after what they themselves need.
+once, after what they themselves need. ``LATER`` in such a file's header says
+that its functions are for what is not every day's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Argument: TypeAlias = "bytes | str | int"
 _PART = re.compile(r"^local .*\n(?:(?!local ).*\n?)*", re.MULTILINE)
 _DEFINED = re.compile(r"^local (?:function )?(\w+)")
 _WORD = re.compile(r"\w+")
-_SECTION = re.compile(r"^-- (NEEDS|KEYS|ARGV|GIVES)\b *(.*)$")
+_SECTION = re.compile(r"^-- (NEEDS|LATER|KEYS|ARGV|GIVES)\b *(.*)$")
 _NAME = re.compile(r"^([a-z_]+)(\.\.\.)? +(\w+)(?: |$)")
 
 
@@ -82,8 +83,7 @@ def load_script(verb: str) -> Script:
     keys, values = list(_names(text, "KEYS")), list(_names(text, "ARGV"))
     parts = [*_bindings("KEYS", keys), *_bindings("ARGV", values)]
     verb_code = _code(text)
-    functions = "\n".join(_code(_read(name)) for name in _needed(text, []))
-    source = "\n".join([*parts, *_used(functions, verb_code), verb_code]).encode()
+    source = "\n".join([*parts, *_used(_needed(text, []), verb_code), verb_code]).encode()
     return Script(
         verb=verb,
         source=source,
@@ -127,19 +127,44 @@ def _needed(text: str, found: list[str]) -> list[str]:
     return found
 
 
-def _used(functions: str, verb_code: str) -> list[str]:
-    """Return the parts of the functions' code that the verb's code comes to use.
+def _used(files: Sequence[str], verb_code: str) -> list[str]:
+    """Return the code of the files' functions that the verb's code comes to use.
 
     Lua makes every function anew each time a script runs, so those that a
     verb does not call would cost it some microseconds a call.
     """
     used: list[str] = []
     words = set(_WORD.findall(verb_code))
-    for part in reversed(_PART.findall(functions)):
-        if words & set(_DEFINED.findall(part)):
-            used.insert(0, part)
-            words |= set(_WORD.findall(part))
+    for name in reversed(files):
+        text, asked_for = _read(name), set(words)
+        parts: list[str] = []
+        for part in reversed(_PART.findall(_code(text))):
+            if words & set(_DEFINED.findall(part)):
+                parts.insert(0, part)
+                words |= set(_WORD.findall(part))
+        is_later = any(section == "LATER" for section, _ in _header(text))
+        used = (_made_later(name, parts, asked_for) if is_later else parts) + used
     return used
+
+
+def _made_later(name: str, parts: Sequence[str], asked_for: set[str]) -> list[str]:
+    """Return code that makes a file's functions when one of them is first called."""
+    functions = [part for part in parts if part.startswith("local function ")]
+    entries = [word for part in functions if (word := _DEFINED.findall(part)[0]) in asked_for]
+    if len(functions) < len(entries) + 2:
+        return list(parts)
+    table = ", ".join(f"{entry} = {entry}" for entry in entries)
+    return [
+        *(part for part in parts if part not in functions),
+        f"local {name}_made",
+        f"local function make_{name}()",
+        *functions,
+        f"{name}_made = {{{table}}}\nreturn {name}_made\nend",
+        *(
+            f"local function {entry}(...) return ({name}_made or make_{name}()).{entry}(...) end"
+            for entry in entries
+        ),
+    ]
 
 
 def _bindings(table: str, names: Sequence[_Name]) -> Iterator[str]:

@@ -1,20 +1,20 @@
 -- choosing: whose turn it is, and what taking it costs.
 --
--- NEEDS  places, costs
+-- NEEDS  returns, costs
 -- KEYS   none
 -- ARGV   level_floor num  what a level that waits is sure of, in millionths
--- GIVES  choose(queues)           queue and level whose turn it is; q.path has the nodes
---                                 chosen from the root to a leaf, q.depth their number,
---                                 all taken out of their indexes. Nothing if no index
---                                 has any
---        take_first(q, leaf, level, now)  the leaf's first entry, out of its line: id,
---                                 sequence, value, cost; leasable, expired, unreadable,
---                                 or none if the index was wrong about it
---        put_first(q, leaf, level, id, sequence)  back again
---        put_path(q, level, has_more)  the nodes of the path back where they have work;
+-- GIVES  choose(queues)           queue and level whose turn it is. q.way has the nodes
+--                                 chosen from the root to a leaf, q.way_races the races
+--                                 that they run in, q.depth their number; all are taken
+--                                 out of their indexes. Nothing if no index has any
+--        take_first(q, leaf, key, level, now)  the leaf's first entry, out of its line:
+--                                 id, sequence, value, cost; leasable, expired,
+--                                 unreadable, or none if the index was wrong about it
+--        put_first(q, key, level, id, sequence)  back again
+--        put_way(q, key, level, has_more)  the nodes back where they have work;
 --                                 has_more: whether the leaf may have
---        hand_out(q, level)       count an entry of the path as in service
---        serve(q, level, cost, now)  charge the nodes of the path for one
+--        hand_out(q)              count an entry of the leaf as in service
+--        serve(q, level, cost, now)  charge the nodes for one
 --        count_dispatch(q, level) what levels gain and lose by it
 
 -- A shifted epoch's nodes are in two indexes until the old one has run empty.
@@ -37,9 +37,9 @@ local function first_of(race)
   return chosen
 end
 
--- With a floor it matters which others are eligible; else the first is found by trying.
 local function first_level(q)
   for _, race in ipairs(q.order) do
+    -- With a floor it matters which others are eligible; else it is found by trying.
     if level_floor > 0 then race.is_dry = is_empty(race) end
   end
   for _, race in ipairs(q.order) do
@@ -48,10 +48,12 @@ local function first_level(q)
   return nil
 end
 
-local function next_level(q, first)
-  if level_floor == 0 then return first end
+-- The one with most credit, if that is a whole one; what is eligible is noted.
+local function owed_level(q, first)
   local owed = q.levels[first]
+  q.eligible = {}
   for _, race in ipairs(q.order) do
+    q.eligible[race.level] = not race.is_dry
     if not race.is_dry and race.credit > owed.credit then owed = race end
   end
   return owed.credit >= 1000000 and owed.level or first
@@ -66,22 +68,17 @@ local function count_dispatch(q, level)
   race.credit = math.max(0, race.credit - 1000000)
 end
 
-local function note_eligible(q)
-  if level_floor == 0 then return end
-  q.eligible = {}
-  for _, race in ipairs(q.order) do q.eligible[race.level] = not race.is_dry end
-end
-
 -- From a child of the root down to a leaf. Below a damaged node may be nobody.
-local function descend(q, level, member)
+local function descend(q, race, member)
   local node = node_of(q, string.sub(member, 18))
-  q.path, q.depth = {node}, 1
+  q.way[1], q.way_races[1], q.depth = node, race, 1
   while node.children > 0 do
-    member = first_of(race_of(q, level, node.name))
+    race = race_of(q, race.level, node.name)
+    member = first_of(race)
     if not member then return end
     node = node_of(q, string.sub(member, 18))
     q.depth = q.depth + 1
-    q.path[q.depth] = node
+    q.way[q.depth], q.way_races[q.depth] = node, race
   end
 end
 
@@ -95,22 +92,30 @@ local function choose(queues)
       end
     end
     if not q then return nil end
-    note_eligible(q)
-    level = next_level(q, level)
-    local member = first_of(q.levels[level])
+    if level_floor > 0 then level = owed_level(q, level) end
+    local race = q.levels[level]
+    local member = first_of(race)
     if member then
-      descend(q, level, member)
+      descend(q, race, member)
       return q, level
     end
-    q.levels[level].is_dry = true
+    race.is_dry = true
   end
 end
 
-local function take_first(q, leaf, level, now)
-  if leaf.children > 0 then return nil, nil, nil, nil, 'none' end
-  local head = redis.pcall('ZPOPMIN', ready_of(q, level, key_of(leaf.name)))
-  if not head[1] then return nil, nil, nil, nil, 'none' end
-  local value = redis.call('HGET', q.entries, head[1])
+-- Expiry and cost: what leasing needs of the header (see places.lua).
+local function terms_of(value)
+  if not value then return nil end
+  local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %d+ (%S+) (%d+) ()')
+  if at and at + tonumber(size) <= #value + 1 then return expires, cost end
+  return nil
+end
+
+local function take_first(q, leaf, key, level, now)
+  local head = leaf.children == 0 and redis.pcall('ZPOPMIN', ready_of(q, level, key)) or {}
+  local id = head[1]
+  if not id then return nil, nil, nil, nil, 'none' end
+  local value = redis.call('HGET', q.entries, id)
   local expires, cost = terms_of(value)
   local state = 'leasable'
   if not expires then
@@ -118,43 +123,38 @@ local function take_first(q, leaf, level, now)
   elseif expires ~= '-' and tonumber(expires) <= now then
     state = 'expired'
   end
-  return head[1], tonumber(head[2]), value, cost, state
+  return id, tonumber(head[2]), value, cost, state
 end
 
-local function put_first(q, leaf, level, id, sequence)
-  redis.call('ZADD', ready_of(q, level, key_of(leaf.name)), sequence, id)
+local function put_first(q, key, level, id, sequence)
+  redis.call('ZADD', ready_of(q, level, key), sequence, id)
 end
 
-local function put_path(q, level, has_more)
-  local leaf = q.path[q.depth]
-  has_more = has_more and redis.call('EXISTS', ready_of(q, level, key_of(leaf.name))) == 1
+local function put_way(q, key, level, has_more)
+  has_more = has_more and redis.call('EXISTS', ready_of(q, level, key)) == 1
   for at = q.depth, 1, -1 do
-    local node = q.path[at]
-    local race = race_of(q, level, node.parent)
+    local node, race = q.way[at], q.way_races[at]
     if has_more then put(race, node, stand_of(node, level)) end
     has_more = at > 1 and (has_more or not is_empty(race))
   end
 end
 
-local function hand_out(q, level)
+local function hand_out(q)
   for at = 1, q.depth do
-    local node = q.path[at]
-    local race = race_of(q, level, node.parent)
-    race.waiting, race.in_service = race.waiting - 1, race.in_service + 1
-    node.in_service = node.in_service + 1
-    race.is_changed, node.is_changed = true, true
+    local node, race = q.way[at], q.way_races[at]
+    race.waiting, race.in_service, race.is_changed = race.waiting - 1, race.in_service + 1, true
+    node.in_service, node.is_changed = node.in_service + 1, true
   end
 end
 
 local function serve(q, level, cost, now)
   for at = 1, q.depth do
-    local node = q.path[at]
-    local race, stand = race_of(q, level, node.parent), stand_of(node, level)
+    local node, race = q.way[at], q.way_races[at]
+    local stand = stand_of(node, level)
     local s = present(race, stand)
-    race.v = math.max(race.v, s)
+    if s > race.v then race.v = s end
     stand.s, stand.epoch = s + charge(node.share, cost), race.epoch
     stand.served, stand.number = 1, q.number
-    race.is_served = true
-    if at < q.depth or key_of(node.name) == node.name then node.at = now end
+    race.is_served, node.at = true, now
   end
 end

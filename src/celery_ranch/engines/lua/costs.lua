@@ -1,6 +1,7 @@
 -- costs: what entries are thought to cost, and did cost.
 --
--- NEEDS  tree, charging
+-- NEEDS  growth, charging
+-- LATER
 -- KEYS   none
 -- ARGV   none
 -- GIVES  estimate_of(q, node)   what the next entry of a key is thought to cost

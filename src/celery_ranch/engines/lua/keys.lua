@@ -1,6 +1,6 @@
 -- keys: show some of a queue's keys, and what they are below.
 --
--- NEEDS  tree
+-- NEEDS  growth
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        cursor     str   0, or where the last reply ended

@@ -30,7 +30,7 @@ for at = first_base, #KEYS do
   if q.sequence > 0 and is_sound(q, worker) then
     redis.call('ZADD', q.workers, 'NX', now + lease_us, worker)
     q.place = at - first_base + 1
-    q.held = {}
+    q.held, q.way, q.way_races = {}, {}, {}
     open_queues[#open_queues + 1] = q
     budget = activate(q, now, budget)
   end
@@ -41,11 +41,11 @@ local turns = tonumber(redis.call('GET', turn) or 0) or 0
 
 local function hand_over(q, level, id, value, sequence, charged, is_expired)
   q.number = q.number + 1
-  hand_out(q, level)
-  q.held[#q.held + 1] = text(q.number)
-  q.held[#q.held + 1] =
-    held_text('leased', level, sequence, charged, id, q.path[q.depth].name)
-  local at = #reply
+  hand_out(q)
+  local at = #q.held
+  q.held[at + 1] = text(q.number)
+  q.held[at + 2] = held_text('leased', level, sequence, charged, id, q.way[q.depth].name)
+  at = #reply
   reply[at + 1] = q.place
   reply[at + 2] = id
   reply[at + 3] = is_expired and -q.number or q.number
@@ -63,9 +63,9 @@ end
 while leased < limit do
   local q, level = choose(open_queues)
   if not q then break end
-  local leaf = q.path[q.depth]
+  local leaf = q.way[q.depth]
   local key = key_of(leaf.name)
-  local id, sequence, value, cost, state = take_first(q, leaf, level, now)
+  local id, sequence, value, cost, state = take_first(q, leaf, key, level, now)
   if state == 'leasable' then
     leased, turns = leased + 1, turns + 1
     q.turn = turns
@@ -74,14 +74,14 @@ while leased < limit do
     cost, charged = cost_of(q, key, cost)
     hand_over(q, level, id, value, sequence, charged, false)
     serve(q, level, cost, now)
-    put_path(q, level, true)
+    put_way(q, key, level, true)
     if q.version > 0 then
       started(q, key, now)
       judge_all(q, key, now)
     end
   elseif budget == 0 then
-    if id then put_first(q, leaf, level, id, sequence) end
-    put_path(q, level, state ~= 'none')
+    if id then put_first(q, key, level, id, sequence) end
+    put_way(q, key, level, state ~= 'none')
     has_more = 1
     break
   else
@@ -92,7 +92,7 @@ while leased < limit do
       count_waiting(q, leaf.name, level, -1)
       bury(q, id, key, 0, 'unreadable record', now, dead_limit)
     end
-    put_path(q, level, state ~= 'none')
+    put_way(q, key, level, state ~= 'none')
     if state == 'expired' then judge_all(q, key, now) end
   end
 end

@@ -1,6 +1,6 @@
 -- leases: what a worker holds of a queue, and the reports on it.
 --
--- NEEDS  places, costs
+-- NEEDS  returns, costs
 -- KEYS   none
 -- ARGV   none
 -- GIVES  lease_of(number, held)   the lease that a text in `held` tells of; nil if there
@@ -33,17 +33,27 @@ local function held_text(state, level, sequence, charged, id, leaf)
   return struct.pack(HELD, STATE_CODES[state], level, sequence, charged, #id) .. id .. leaf
 end
 
+-- Where there are limits they are judged by it at once.
+local function end_service(q, name)
+  if q.version == 0 then
+    q.services[name] = (q.services[name] or 0) + 1
+    return
+  end
+  local node = node_of(q, name)
+  if node.is_known then
+    node.in_service, node.is_changed = math.max(0, node.in_service - 1), true
+  end
+end
+
 local function finish(q, leaf, level)
   local name = leaf
   repeat
-    local node = node_of(q, name)
-    local race = race_of(q, level, node.parent)
+    local parent = parent_of(name)
+    local race = race_of(q, level, parent)
     race.in_service, race.is_changed = race.in_service - 1, true
     q.ended[race] = true
-    if node.is_known then
-      node.in_service, node.is_changed = math.max(0, node.in_service - 1), true
-    end
-    name = node.parent
+    end_service(q, name)
+    name = parent
   until name == ''
 end
 
@@ -56,5 +66,5 @@ local function free(q, lease, run_us, now)
     if run_us > 0 then learn(q, known(q, lease.key), run_us) end
   end
   finish(q, lease.leaf, lease.level)
-  judge_all(q, lease.key, now)
+  if q.version > 0 then judge_all(q, lease.key, now) end
 end

@@ -17,6 +17,7 @@
 --        key_of(leaf)         the key whose entries a leaf of the tree stands for
 --        way_of(key)          its nodes' names, outermost first
 --        is_mistyped(reply)   whether a pcall was refused because a key is of another type
+--        write(command, key, items)  one command for many items, in steps
 --        make_room(q)         lets a script that drains write when memory is full
 --
 -- tree     str   the queue's counters and the races of its root (see records.lua)
@@ -56,23 +57,13 @@ local function queue_of(queues, base)
   return string.sub(base, #queues - 4, -3)
 end
 
-local FIXED = {
-  tree = 'tree', nodes = 'nodes', races = 'races', entries = 'entries', timers = 'timers',
-  policies = 'policies', tags = 'tags', workers = 'workers', dead = 'dead',
-  reasons = 'reasons', wake = 'wake',
-}
-
--- A name is made when it is first asked for: most verbs need few of them.
-local NAMES = {__index = function(q, name)
-  local suffix = FIXED[name]
-  if suffix then
-    q[name] = q.base .. suffix
-    return q[name]
-  end
-end}
-
 local function names_of(base)
-  return setmetatable({base = base, ready_at = {}}, NAMES)
+  return {
+    base = base, tree = base .. 'tree', nodes = base .. 'nodes', races = base .. 'races',
+    entries = base .. 'entries', timers = base .. 'timers', workers = base .. 'workers',
+    policies = base .. 'policies', tags = base .. 'tags', dead = base .. 'dead',
+    reasons = base .. 'reasons', wake = base .. 'wake', ready_at = {},
+  }
 end
 
 local function ready_of(q, level, key)
@@ -115,6 +106,12 @@ local function way_of(key)
   for at in string.gmatch(key, '()\31') do way[#way + 1] = string.sub(key, 1, at - 1) end
   way[#way + 1] = key
   return way
+end
+
+local function write(command, key, items)
+  for first = 1, #items, 1000 do
+    redis.call(command, key, unpack(items, first, math.min(first + 999, #items)))
+  end
 end
 
 local function is_mistyped(reply)

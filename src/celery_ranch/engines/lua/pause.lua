@@ -1,6 +1,6 @@
 -- pause: take a node out of circulation; its entries keep their places.
 --
--- NEEDS  tree
+-- NEEDS  growth
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        key        str

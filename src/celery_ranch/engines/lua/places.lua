@@ -1,6 +1,7 @@
 -- places: where an entry can be, and its ways from one place to another.
 --
 -- NEEDS  policies
+-- LATER
 -- KEYS   none
 -- ARGV   none
 -- GIVES  header_of(value)      deliveries, expiry ('-': none), place, level, key, and
@@ -8,7 +9,6 @@
 --                              and the message; nil if the header cannot be read
 --        SUSPECT               the place of what a dead worker held, until it is
 --                              delayed or dead; who leases it is told
---        terms_of(value)       expiry and cost alone; nil if the header cannot be read
 --        entry_of(deliveries, expires, place, rest)  the value of an entry
 --        flag_of(sequence, flag, level)  the place of a delayed entry
 --        add_ready(q, key, level, sequence, id)  it waits; nodes enter if need be
@@ -16,11 +16,6 @@
 --        remove_delayed(q, key, member)    whether it was there
 --        first_delayed(q, key)             {member, due}; neither if there is none
 --        set_timer(q, key, old)            old: the key's first delayed before
---        bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
---        release(q, lease, due, now)       to the place of its number
---        release_suspect(q, lease, now)    the same, from a dead worker
---        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
---                                          more, or to the dead letters
 --
 -- The value of an entry is its deliveries, expiry, place, level, cost ('-': 1, 'm':
 -- measured), and size of its key, each with a space after it, then key and message.
@@ -36,14 +31,6 @@ local function header_of(value)
   if message_at > #value + 1 then return nil end
   return tonumber(deliveries), expires, place, level,
     string.sub(value, at, message_at - 1), rest, message_at
-end
-
--- What leasing needs of the header: less than half the work.
-local function terms_of(value)
-  if not value then return nil end
-  local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %d+ (%S+) (%d+) ()')
-  if at and at + tonumber(size) <= #value + 1 then return expires, cost end
-  return nil
 end
 
 local function entry_of(deliveries, expires, place, rest)
@@ -100,68 +87,4 @@ local function remove_delayed(q, key, member)
   set_timer(q, key, old)
   count_delayed(q, key, -1)
   return true
-end
-
-local function bury(q, id, key, deliveries, reason, now, limit)
-  local value = redis.call('HGET', q.entries, id)
-  local _, expires, _, _, _, rest_at = header_of(value)
-  local rest = rest_at and string.sub(value, rest_at)
-    or '5 - ' .. text(#key) .. ' ' .. key .. (value or '')
-  local entry = entry_of(deliveries, expires or '-', '-', rest)
-  redis.call('HSET', q.entries, id, entry)
-  q.deaths = q.deaths + 1
-  add('ZADD', q.dead, q.deaths, id)
-  add('HSET', q.reasons, id, text(now) .. ' ' .. reason)
-  local excess = redis.call('ZCARD', q.dead) - limit
-  if excess > 0 then
-    local oldest = redis.call('ZPOPMIN', q.dead, math.min(excess, 100))
-    for i = 1, #oldest, 2 do
-      redis.call('HDEL', q.entries, oldest[i])
-      redis.call('HDEL', q.reasons, oldest[i])
-    end
-  end
-end
-
-local function put_back(q, lease, due, now)
-  q.is_given_back = true
-  refresh(q, lease.key, now)
-  if due then
-    add_delayed(q, lease.key, due, flag_of(lease.sequence, 'k', lease.level), lease.id)
-  else
-    add_ready(q, lease.key, lease.level, lease.sequence, lease.id)
-  end
-end
-
--- An entry that cannot be read stays as it is: leasing it again buries it.
--- One without a due time comes from a dead worker.
-local function rewrite(q, lease, more_deliveries, due)
-  local value = redis.call('HGET', q.entries, lease.id)
-  local deliveries, expires, _, _, _, rest_at = header_of(value)
-  if not deliveries then return end
-  local place = due and flag_of(lease.sequence, 'k', lease.level) or SUSPECT
-  redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
-    expires, place, string.sub(value, rest_at)))
-end
-
-local function release(q, lease, due, now)
-  if due then rewrite(q, lease, 0, due) end
-  put_back(q, lease, due, now)
-end
-
-local function release_suspect(q, lease, now)
-  rewrite(q, lease, 0, nil)
-  put_back(q, lease, nil, now)
-end
-
-local function requeue(q, lease, has_delay, now, most, limit)
-  local deliveries = (header_of(redis.call('HGET', q.entries, lease.id)) or 0) + 1
-  if deliveries > most then
-    bury(q, lease.id, lease.key, deliveries, 'too many deliveries', now, limit)
-    return 'dead'
-  end
-  local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
-  local due = has_delay and now + delay or nil
-  rewrite(q, lease, 1, due)
-  put_back(q, lease, due, now)
-  return 'requeued'
 end

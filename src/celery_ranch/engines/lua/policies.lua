@@ -1,6 +1,7 @@
 -- policies: what is set of nodes, and nodes kept to it.
 --
--- NEEDS  tree, timers, charging
+-- NEEDS  growth, timers, charging
+-- LATER
 -- KEYS   none
 -- ARGV   none
 -- GIVES  policy_of(q, target)   what was set of one: share, concurrency, interval, burst
@@ -197,6 +198,7 @@ local function refresh(q, key, now)
 end
 
 local function started(q, key, now)
+  refresh(q, key, now)
   for _, name in ipairs(way_of(key)) do
     local node = node_of(q, name)
     local limits = node.limits
@@ -208,7 +210,6 @@ local function started(q, key, now)
 end
 
 local function judge_all(q, key, now)
-  if q.version == 0 then return end
   refresh(q, key, now)
   for _, name in ipairs(way_of(key)) do judge(q, node_of(q, name), now) end
 end

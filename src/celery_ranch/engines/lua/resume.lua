@@ -1,6 +1,6 @@
 -- resume: let a paused node be served again.
 --
--- NEEDS  timers
+-- NEEDS  growth, timers
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        key        str

@@ -27,8 +27,9 @@ for at = first_outcome, #ARGV, 7 do
   q.numbers[#q.numbers + 1] = number
 end
 
--- All nodes that leases will come to, in one reading.
+-- All nodes that leases will come to, in one reading, where limits are to be judged.
 local function read_nodes(q)
+  if q.version == 0 then return end
   local names, is_named = {}, {}
   for _, lease in pairs(q.leases) do
     local name = lease.leaf

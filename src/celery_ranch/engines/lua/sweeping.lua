@@ -30,6 +30,7 @@ end
 local function is_forgettable(q, node, now, idle_us)
   return node.children == 0 and node.in_service == 0 and node.blocks == 0
     and (node.at == 0 or node.at + idle_us <= now)
+    and not (node.limits and node.limits.arrival > now)
     and not has_lead(q, node) and not has_entries(q, node) and not is_named(q, node.name)
 end
 

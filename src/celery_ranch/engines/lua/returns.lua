@@ -1,0 +1,74 @@
+-- returns: the ways of an entry back from a worker, and to the dead letters.
+--
+-- NEEDS  places
+-- LATER
+-- KEYS   none
+-- ARGV   none
+-- GIVES  bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
+--        release(q, lease, due, now)       to the place of its number
+--        release_suspect(q, lease, now)    the same, from a dead worker
+--        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
+--                                          more, or to the dead letters
+local function bury(q, id, key, deliveries, reason, now, limit)
+  local value = redis.call('HGET', q.entries, id)
+  local _, expires, _, _, _, rest_at = header_of(value)
+  local rest = rest_at and string.sub(value, rest_at)
+    or '5 - ' .. text(#key) .. ' ' .. key .. (value or '')
+  local entry = entry_of(deliveries, expires or '-', '-', rest)
+  redis.call('HSET', q.entries, id, entry)
+  q.deaths = q.deaths + 1
+  add('ZADD', q.dead, q.deaths, id)
+  add('HSET', q.reasons, id, text(now) .. ' ' .. reason)
+  local excess = redis.call('ZCARD', q.dead) - limit
+  if excess > 0 then
+    local oldest = redis.call('ZPOPMIN', q.dead, math.min(excess, 100))
+    for i = 1, #oldest, 2 do
+      redis.call('HDEL', q.entries, oldest[i])
+      redis.call('HDEL', q.reasons, oldest[i])
+    end
+  end
+end
+
+local function put_back(q, lease, due, now)
+  q.is_given_back = true
+  refresh(q, lease.key, now)
+  if due then
+    add_delayed(q, lease.key, due, flag_of(lease.sequence, 'k', lease.level), lease.id)
+  else
+    add_ready(q, lease.key, lease.level, lease.sequence, lease.id)
+  end
+end
+
+-- An entry that cannot be read stays as it is: leasing it again buries it.
+-- One without a due time comes from a dead worker.
+local function rewrite(q, lease, more_deliveries, due)
+  local value = redis.call('HGET', q.entries, lease.id)
+  local deliveries, expires, _, _, _, rest_at = header_of(value)
+  if not deliveries then return end
+  local place = due and flag_of(lease.sequence, 'k', lease.level) or SUSPECT
+  redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
+    expires, place, string.sub(value, rest_at)))
+end
+
+local function release(q, lease, due, now)
+  if due then rewrite(q, lease, 0, due) end
+  put_back(q, lease, due, now)
+end
+
+local function release_suspect(q, lease, now)
+  rewrite(q, lease, 0, nil)
+  put_back(q, lease, nil, now)
+end
+
+local function requeue(q, lease, has_delay, now, most, limit)
+  local deliveries = (header_of(redis.call('HGET', q.entries, lease.id)) or 0) + 1
+  if deliveries > most then
+    bury(q, lease.id, lease.key, deliveries, 'too many deliveries', now, limit)
+    return 'dead'
+  end
+  local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
+  local due = has_delay and now + delay or nil
+  rewrite(q, lease, 1, due)
+  put_back(q, lease, due, now)
+  return 'requeued'
+end
