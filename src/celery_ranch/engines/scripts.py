@@ -127,44 +127,73 @@ def _needed(text: str, found: list[str]) -> list[str]:
     return found
 
 
-def _used(files: Sequence[str], verb_code: str) -> list[str]:
-    """Return the code of the files' functions that the verb's code comes to use.
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of functions, as far as a verb comes to use it."""
+
+    name: str
+    at_once: tuple[str, ...]
+    """The code that is run whenever the script is."""
+    later: tuple[str, ...]
+    """Functions that are made when one of them is called."""
+
+    @property
+    def made_later(self) -> list[str]:
+        """The names of the functions that are."""
+        return sorted(_DEFINED.findall(part)[0] for part in self.later)
+
+
+def _used(names: Sequence[str], verb_code: str) -> Iterator[str]:
+    """Yield the code of the files' functions that the verb's code comes to use.
 
     Lua makes every function anew each time a script runs, so those that a
-    verb does not call would cost it some microseconds a call.
+    verb does not call would cost it some microseconds a call. For the same
+    reason functions of files that say LATER, and what they alone use, are
+    made no sooner than one of them is called.
     """
-    used: list[str] = []
+    files: list[_File] = []
     words = set(_WORD.findall(verb_code))
-    for name in reversed(files):
-        text, asked_for = _read(name), set(words)
-        parts: list[str] = []
-        for part in reversed(_PART.findall(_code(text))):
-            if words & set(_DEFINED.findall(part)):
-                parts.insert(0, part)
-                words |= set(_WORD.findall(part))
+    everyday = set(words)
+    for name in reversed(names):
+        text = _read(name)
         is_later = any(section == "LATER" for section, _ in _header(text))
-        used = (_made_later(name, parts, asked_for) if is_later else parts) + used
-    return used
+        at_once, later = list[str](), list[str]()
+        for part in reversed(_PART.findall(_code(text))):
+            defined, used = set(_DEFINED.findall(part)), set(_WORD.findall(part))
+            if not words & defined:
+                continue
+            words |= used
+            if part.startswith("local function ") and (is_later or not everyday & defined):
+                later.insert(0, part)
+            else:
+                at_once.insert(0, part)
+                everyday |= used
+        files.insert(0, _File(name, tuple(at_once), tuple(later)))
+    for place, file in enumerate(files):
+        yield from file.at_once
+        if file.later:
+            yield from _made_later(file, files[:place])
+            yield from _stubs(file, everyday)
 
 
-def _made_later(name: str, parts: Sequence[str], asked_for: set[str]) -> list[str]:
-    """Return code that makes a file's functions when one of them is first called."""
-    functions = [part for part in parts if part.startswith("local function ")]
-    entries = [word for part in functions if (word := _DEFINED.findall(part)[0]) in asked_for]
-    if len(functions) < len(entries) + 2:
-        return list(parts)
-    table = ", ".join(f"{entry} = {entry}" for entry in entries)
-    return [
-        *(part for part in parts if part not in functions),
-        f"local {name}_made",
-        f"local function make_{name}()",
-        *functions,
-        f"{name}_made = {{{table}}}\nreturn {name}_made\nend",
-        *(
-            f"local function {entry}(...) return ({name}_made or make_{name}()).{entry}(...) end"
-            for entry in entries
-        ),
-    ]
+def _made_later(file: _File, before: Sequence[_File]) -> Iterator[str]:
+    """Yield code that makes a file's functions when one of them is first called."""
+    yield f"local {file.name}_made"
+    yield f"local function make_{file.name}()"
+    words = set(_WORD.findall("\n".join(file.later)))
+    for other in before:
+        yield from _stubs(other, words)
+    yield from file.later
+    table = ", ".join(f"{name} = {name}" for name in file.made_later)
+    yield f"{file.name}_made = {{{table}}}\nreturn {file.name}_made\nend"
+
+
+def _stubs(file: _File, words: set[str]) -> Iterator[str]:
+    """Yield code by which some of a file's functions that are made later can be called."""
+    made = f"({file.name}_made or make_{file.name}())"
+    for name in file.made_later:
+        if name in words:
+            yield f"local function {name}(...) return {made}.{name}(...) end"
 
 
 def _bindings(table: str, names: Sequence[_Name]) -> Iterator[str]:
