@@ -287,6 +287,9 @@ class History:
         self.engine.set_limits(QUEUE, path, limits, now_us=self.now_us)
         if limits != self.limits.get(path, NO_LIMITS):
             self.limits[path] = limits
+            if limits.rate is not None and path in self.arrival_us:
+                latest_us = self.now_us + limits.rate.interval_us * limits.rate.burst
+                self.arrival_us[path] = min(self.arrival_us[path], latest_us)
             self.judge([path])
             self.look_at(path)
 

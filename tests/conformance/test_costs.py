@@ -236,6 +236,16 @@ def test_an_estimate_moves_an_eighth_of_the_way_to_what_was_measured(engine: Eng
     assert keys(lease(engine, 6)) == ["b", "a", "b", "a", "b", "b"]
 
 
+def test_what_never_started_teaches_nothing(engine: Engine) -> None:
+    learn(engine, "a", 3 * SECOND)
+    store(engine, measured("a", 3))
+    settle(engine, lease_one(engine), OutcomeKind.RELEASED)
+    for _ in range(9):
+        settle(engine, lease_one(engine), OutcomeKind.RELEASED)
+    store(engine, entries("b", 9))
+    assert keys(lease(engine, 5)) == ["b", "a", "b", "b", "a"]
+
+
 def test_estimates_outlive_an_idle_queue_and_go_with_their_key(
     open_engine: Callable[..., Engine],
 ) -> None:

@@ -354,6 +354,26 @@ def test_a_slower_rate_counts_from_what_started(engine: Engine) -> None:
     assert len(lease(engine, 9, now_us=NOW + 11 * SECOND).leases) == 1
 
 
+def test_a_faster_rate_does_not_wait_for_what_the_slower_one_asked(engine: Engine) -> None:
+    limit(engine, ("a",), rate="1/d")
+    store(engine, entries("a", 9))
+    lease(engine, 1)
+    later = NOW + SECOND
+    limit(engine, ("a",), rate="6/m", burst=2, now_us=later)
+    assert lease(engine, 9, now_us=later).next_due_in_us == 10 * SECOND
+    assert len(lease(engine, 9, now_us=later + 10 * SECOND).leases) == 1
+    assert len(lease(engine, 9, now_us=later + 40 * SECOND).leases) == 2
+
+
+def test_a_rate_taken_back_forgets_what_had_started(engine: Engine) -> None:
+    limit(engine, ("a",), rate="6/m")
+    store(engine, entries("a", 9))
+    lease(engine, 1)
+    limit(engine, ("a",), concurrency=5)
+    limit(engine, ("a",), rate="6/m")
+    assert len(lease(engine, 9).leases) == 1
+
+
 def test_a_limit_by_default_holds_for_what_is_stored_next(engine: Engine) -> None:
     limit(engine, Depth(2), concurrency=1)
     store(engine, of(ALICE, 3), of(BOB, 3), of(ACME, 3))

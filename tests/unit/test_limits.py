@@ -79,6 +79,13 @@ def test_a_node_that_is_always_busy_starts_exactly_at_its_rate() -> None:
     assert starts == [0, 0, 0, *range(600_000, 6_000_001, 600_000)]
 
 
+def test_after_a_change_what_had_started_counts_as_a_full_burst_at_most() -> None:
+    rate = Rate(interval_us=10, burst=3)
+    assert [rate.after_change_us(arrival, now_us=100) for arrival in (90, 120, 131, 10**9)] == [
+        *(90, 120, 130, 130)
+    ]
+
+
 # -- what texts mean ---------------------------------------------------------------------
 
 

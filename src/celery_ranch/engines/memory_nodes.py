@@ -158,6 +158,10 @@ class Nodes:
             self.tree.set_share(path, share)
         if policy.limits != self.limits(path):
             self._limits[path] = policy.limits
+            rate = policy.limits.rate
+            if rate is not None and path in self._arrival_us:
+                arrival_us = self._arrival_us[path]
+                self._arrival_us[path] = rate.after_change_us(arrival_us, now_us)
             self._judge(path, now_us)
 
     def _judge(self, path: KeyPath, now_us: int) -> None:

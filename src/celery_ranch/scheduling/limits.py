@@ -72,6 +72,14 @@ class Rate:
         """Return the theoretical arrival time after a start now."""
         return max(arrival_us, now_us) + self.interval_us
 
+    def after_change_us(self, arrival_us: int, now_us: int) -> int:
+        """Return the theoretical arrival time from when this rate takes another's place.
+
+        What started by then counts as a full burst at most: who gets a faster
+        rate does not wait for what the slower one would have asked.
+        """
+        return min(arrival_us, now_us + self.interval_us * self.burst)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
