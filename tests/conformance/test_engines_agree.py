@@ -316,7 +316,7 @@ def _all_keys(engine: Any, queue: str) -> dict[Any, KeySnapshot]:
             return found
 
 
-@pytest.mark.timeout(3_600 if IS_LONG else 120)
+@pytest.mark.timeout(3_600 if IS_LONG else 600)
 @pytest.mark.parametrize(
     "machine",
     [EnginesAgree, EnginesAgreeOnForgetting, EnginesAgreeOnLevels, EnginesAgreeAtTheEndOfTheRange],

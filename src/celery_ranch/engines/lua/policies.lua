@@ -157,6 +157,10 @@ local function set_limits(q, node, policy, now)
   end
   if not is_changed then return end
   node.limits, node.is_changed = limits, true
+  if limits.interval > 0 then
+    -- A faster rate does not wait for what the slower one would have asked.
+    limits.arrival = math.min(limits.arrival, now + limits.interval * limits.burst)
+  end
   judge(q, node, now)
   if not are_limits(limits) then node.limits = nil end
 end
