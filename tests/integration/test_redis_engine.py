@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import os
 import threading
 from collections.abc import Iterator
@@ -86,10 +87,12 @@ def test_there_is_a_verb_for_every_script_and_functions_are_no_verbs() -> None:
         "checking.lua",
         "choosing.lua",
         "costs.lua",
+        "due.lua",
         "forms.lua",
         "growth.lua",
         "leases.lua",
         "names.lua",
+        "passing.lua",
         "places.lua",
         "policies.lua",
         "records.lua",
@@ -101,6 +104,23 @@ def test_there_is_a_verb_for_every_script_and_functions_are_no_verbs() -> None:
         "tree.lua",
     }
     assert files == {f"{verb}.lua" for verb in VERBS} | functions
+
+
+LUA = resources.files("celery_ranch.engines") / "lua"
+FUNCTIONS = {
+    name
+    for file in LUA.iterdir()
+    for name in re.findall(r"^local function (\w+)", file.read_text("utf-8"), re.MULTILINE)
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_function_that_a_script_calls_is_made_before_in_it(verb: str) -> None:
+    made: set[str] = set()
+    for line in load_script(verb).source.decode().splitlines():
+        made |= set(re.findall(r"local function (\w+)", line))
+        called = set(re.findall(r"(?<![.\w])(\w+)\(", line))
+        assert called & FUNCTIONS <= made, line
 
 
 def test_a_verb_that_does_not_exist_cannot_be_loaded() -> None:

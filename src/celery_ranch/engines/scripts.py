@@ -169,23 +169,40 @@ def _used(names: Sequence[str], verb_code: str) -> Iterator[str]:
                 at_once.insert(0, part)
                 everyday |= used
         files.insert(0, _File(name, tuple(at_once), tuple(later)))
-    for place, file in enumerate(files):
+    if not any(file.later for file in files):
+        yield from (part for file in files for part in file.at_once)
+        return
+    yield "local later, make_later"
+    for file in files:
         yield from file.at_once
+        for name in file.made_later:
+            if name in everyday:
+                yield f"local function {name}(...) return (later or make_later()).{name}(...) end"
+    yield from _made_later(files, everyday)
+
+
+def _made_later(files: Sequence[_File], everyday: set[str]) -> Iterator[str]:
+    """Yield code that makes files' functions, each when one of its functions is first called.
+
+    It is one function more, which has what makes each file's, because
+    there are many files, and making a function is what is to be saved.
+    """
+    yield "make_later = function()"
+    entries = set[str]()
+    for place, file in enumerate(files):
         if file.later:
-            yield from _made_later(file, files[:place])
+            yield f"local {file.name}_made"
+            yield f"local function make_{file.name}()"
+            words = set(_WORD.findall("\n".join(file.later)))
+            for other in files[:place]:
+                yield from _stubs(other, words)
+            yield from file.later
+            table = ", ".join(f"{name} = {name}" for name in file.made_later)
+            yield f"{file.name}_made = {{{table}}}\nreturn {file.name}_made\nend"
             yield from _stubs(file, everyday)
-
-
-def _made_later(file: _File, before: Sequence[_File]) -> Iterator[str]:
-    """Yield code that makes a file's functions when one of them is first called."""
-    yield f"local {file.name}_made"
-    yield f"local function make_{file.name}()"
-    words = set(_WORD.findall("\n".join(file.later)))
-    for other in before:
-        yield from _stubs(other, words)
-    yield from file.later
-    table = ", ".join(f"{name} = {name}" for name in file.made_later)
-    yield f"{file.name}_made = {{{table}}}\nreturn {file.name}_made\nend"
+            entries |= everyday & set(file.made_later)
+    table = ", ".join(f"{name} = {name}" for name in sorted(entries))
+    yield f"later = {{{table}}}\nreturn later\nend"
 
 
 def _stubs(file: _File, words: set[str]) -> Iterator[str]:

@@ -1,47 +1,15 @@
 -- activation: let entries and nodes be eligible whose time has come.
 --
--- NEEDS  places
+-- NEEDS  due
 -- KEYS   none
 -- ARGV   none
 -- GIVES  activate(q, now, budget)  what is left of the budget
-local function fire(q, member)
-  drop_time(q, member)
-  local node = node_of(q, string.sub(member, 18))
-  if node.limits and padded(node.limits.timer) == string.sub(member, 1, 16) then
-    node.limits.due, node.limits.timer, node.is_changed = 0, 0, true
-    unblock(q, node, PACED)
-  end
-end
-
-local function bring_due(q, key, head, now)
-  local member = head[1]
-  local sequence, level = tonumber(string.sub(member, 1, 16)), string.byte(member, 18)
-  redis.call('ZREM', delayed_of(q, key), member)
-  set_timer(q, key, head)
-  count_delayed(q, key, -1)
-  refresh(q, key, now)
-  if not sequence or string.sub(member, 17, 17) == 'n' then sequence = next_sequence(q) end
-  level = level and level >= 48 and level <= 58 and level - 48 or 5
-  add_ready(q, key, level, sequence, string.sub(member, 19))
-end
-
 local function activate(q, now, budget)
-  while first_due(q) and first_due(q) <= now and budget > 0 do
-    local member = q.first_timer
-    local key = string.sub(member, 17)
-    if string.byte(key) == 31 then
-      fire(q, member)
-    else
-      local head = first_delayed(q, key)
-      if head[1] and tonumber(head[2]) <= now then
-        bring_due(q, key, head, now)
-      else
-        -- A damaged timer: it would come first for ever.
-        drop_time(q, member)
-        set_timer(q, key, {})
-      end
-    end
+  local due = first_due(q)
+  while due and due <= now and budget > 0 do
+    bring_due(q, now)
     budget = budget - 1
+    due = first_due(q)
   end
   return budget
 end

@@ -12,7 +12,7 @@ if not is_sound(q) then return refusal(q) end
 local tags = tags_of(q, key)
 if redis.call('SADD', tagged_of(q, tag), key) == 1 then
   tags[#tags + 1] = tag
-  redis.call('HSET', q.tags, key, cmsgpack.pack(tags))
+  redis.call('HSET', rare(q, 'tags'), key, cmsgpack.pack(tags))
 end
 count_change(q)
 save(q)

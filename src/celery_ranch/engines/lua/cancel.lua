@@ -21,7 +21,7 @@ if redis.pcall('ZREM', ready, entry_id) == 1 then
   local name = leaf.name
   repeat
     name = parent_of(name)
-    q.ended[race_of(q, level, name)] = true
+    race_of(q, level, name).is_ended = true
   until name == ''
 elseif not remove_delayed(q, key, place .. entry_id) then
   return {'elsewhere'}

@@ -23,10 +23,10 @@ for _, race in ipairs(q.order) do
   compare('leased', 'level ' .. text(race.level) .. ': ', race.in_service, taken[field] or 0)
   total = total + race.waiting
 end
-local dead = redis.call('ZCARD', q.dead)
+local dead = redis.call('ZCARD', rare(q, 'dead'))
 compare('entries', '', total + q.delayed + dead + unacknowledged,
   redis.call('HLEN', q.entries))
-compare('reasons', '', dead, redis.call('HLEN', q.reasons))
+compare('reasons', '', dead, redis.call('HLEN', rare(q, 'reasons')))
 
 local waiting, delayed, children = {}, {}, {}
 local all_delayed, paths = 0, 0
@@ -51,7 +51,7 @@ local function compare_races()
     local field = string.format('%02.0f', race.level)
     compare('waiting', 'level ' .. text(race.level) .. ': ', race.waiting, waiting[field] or 0)
   end
-  local records = redis.call('HKEYS', q.races)
+  local records = redis.call('HKEYS', rare(q, 'races'))
   for _, field in ipairs(records) do
     local level, parent = tonumber(string.sub(field, 1, 2)), string.sub(field, 3)
     local race = race_of(q, level, parent)

@@ -22,7 +22,7 @@ local function places_of(id, key, level, place)
     places[#places + 1] = 'delayed'
   end
   if #places > 0 and redis.call('HEXISTS', q.nodes, key) == 0 then found('unknown key', key) end
-  if redis.call('ZSCORE', q.dead, id) then places[#places + 1] = 'dead' end
+  if redis.call('ZSCORE', rare(q, 'dead'), id) then places[#places + 1] = 'dead' end
   for _ = 1, leased[id] or 0 do places[#places + 1] = 'leased' end
   return places
 end

@@ -46,14 +46,14 @@ function places.timers()
   return q.timers, function(member, due) check_timer(member, tonumber(due)) end
 end
 function places.dead()
-  return q.dead, function(id)
+  return rare(q, 'dead'), function(id)
     if redis.call('HEXISTS', q.entries, id) == 0 then found('no entry', id, 'dead letters') end
-    if redis.call('HEXISTS', q.reasons, id) == 0 then found('no reason', id) end
+    if redis.call('HEXISTS', rare(q, 'reasons'), id) == 0 then found('no reason', id) end
   end
 end
 function places.reasons()
-  return q.reasons, function(id)
-    if not redis.call('ZSCORE', q.dead, id) then found('stray reason', id) end
+  return rare(q, 'reasons'), function(id)
+    if not redis.call('ZSCORE', rare(q, 'dead'), id) then found('stray reason', id) end
   end
 end
 

@@ -12,7 +12,7 @@ local q = open(base)
 local budget = limit
 
 local function check_race(race)
-  local over = race.prefix .. text(race.epoch - 1 - race.shifted) .. race.suffix
+  local over = index_of(race, race.epoch - 1 - race.shifted)
   if redis.call('EXISTS', over) == 1 then found('stray index', over) end
   local epochs = race.shifted == 1 and {race.epoch, race.epoch - 1} or {race.epoch}
   local size = 0
@@ -28,7 +28,7 @@ local function check_race(race)
   end
 end
 
-local scan = redis.call('HSCAN', q.races, cursor, 'COUNT', limit)
+local scan = redis.call('HSCAN', rare(q, 'races'), cursor, 'COUNT', limit)
 reply[2] = scan[1]
 if cursor == '0' then
   for _, race in ipairs(q.order) do check_race(race) end

@@ -1,6 +1,6 @@
 -- checking: what is found wrong, and whether an entry is where it stands.
 --
--- NEEDS  leases
+-- NEEDS  leases, places
 -- KEYS   none
 -- ARGV   none
 -- GIVES  reply                  'checked', the cursor, and of each thing found wrong
@@ -30,7 +30,7 @@ end
 local function each_lease(q, visit)
   for _, worker in ipairs(redis.call('ZRANGE', q.workers, 0, -1)) do
     for _, held in ipairs(redis.call('HVALS', held_of(q, worker))) do
-      local lease = lease_of('', held)
+      local lease = lease_of(held)
       if lease then visit(lease, worker) end
     end
   end

@@ -1,6 +1,6 @@
 -- choosing: whose turn it is, and what taking it costs.
 --
--- NEEDS  returns, costs
+-- NEEDS  tree, charging
 -- KEYS   none
 -- ARGV   level_floor num  what a level that waits is sure of, in millionths
 -- GIVES  choose(queues)           queue and level whose turn it is. q.way has the nodes
@@ -10,11 +10,8 @@
 --        take_first(q, leaf, key, level, now)  the leaf's first entry, out of its line:
 --                                 id, sequence, value, cost; leasable, expired,
 --                                 unreadable, or none if the index was wrong about it
---        put_first(q, key, level, id, sequence)  back again
---        put_way(q, key, level, has_more)  the nodes back where they have work;
---                                 has_more: whether the leaf may have
---        hand_out(q)              count an entry of the leaf as in service
---        serve(q, level, cost, now)  charge the nodes for one
+--        serve(q, key, level, cost, now)  charge the nodes for one, and put them back
+--                                 where they have work
 --        count_dispatch(q, level) what levels gain and lose by it
 
 -- A shifted epoch's nodes are in two indexes until the old one has run empty.
@@ -37,30 +34,30 @@ local function first_of(race)
   return chosen
 end
 
-local function first_level(q)
-  for _, race in ipairs(q.order) do
+local function first_race(q)
+  local order = q.order
+  for at = 1, #order do
     -- With a floor it matters which others are eligible; else it is found by trying.
-    if level_floor > 0 then race.is_dry = is_empty(race) end
+    if level_floor > 0 then order[at].is_dry = is_empty(order[at]) end
   end
-  for _, race in ipairs(q.order) do
-    if not race.is_dry then return race.level end
+  for at = 1, #order do
+    if not order[at].is_dry then return order[at] end
   end
   return nil
 end
 
 -- The one with most credit, if that is a whole one; what is eligible is noted.
-local function owed_level(q, first)
-  local owed = q.levels[first]
+local function owed_race(q, first)
+  local owed = first
   q.eligible = {}
   for _, race in ipairs(q.order) do
     q.eligible[race.level] = not race.is_dry
     if not race.is_dry and race.credit > owed.credit then owed = race end
   end
-  return owed.credit >= 1000000 and owed.level or first
+  return owed.credit >= 1000000 and owed or first
 end
 
 local function count_dispatch(q, level)
-  if level_floor == 0 then return end
   for _, race in ipairs(q.order) do
     race.credit = q.eligible[race.level] and race.credit + level_floor or 0
   end
@@ -84,20 +81,21 @@ end
 
 local function choose(queues)
   while true do
-    local q, level
-    for _, other in ipairs(queues) do
-      local first = first_level(other)
-      if first and (not q or first < level or first == level and other.turn < q.turn) then
-        q, level = other, first
+    local q, race
+    for at = 1, #queues do
+      local other = queues[at]
+      local first = first_race(other)
+      if first and (not q or first.level < race.level
+        or first.level == race.level and other.turn < q.turn) then
+        q, race = other, first
       end
     end
     if not q then return nil end
-    if level_floor > 0 then level = owed_level(q, level) end
-    local race = q.levels[level]
+    if level_floor > 0 then race = owed_race(q, race) end
     local member = first_of(race)
     if member then
       descend(q, race, member)
-      return q, level
+      return q, race.level
     end
     race.is_dry = true
   end
@@ -126,35 +124,18 @@ local function take_first(q, leaf, key, level, now)
   return id, tonumber(head[2]), value, cost, state
 end
 
-local function put_first(q, key, level, id, sequence)
-  redis.call('ZADD', ready_of(q, level, key), sequence, id)
-end
-
-local function put_way(q, key, level, has_more)
-  has_more = has_more and redis.call('EXISTS', ready_of(q, level, key)) == 1
+local function serve(q, key, level, cost, now)
+  local has_more = redis.call('EXISTS', ready_of(q, level, key)) == 1
   for at = q.depth, 1, -1 do
     local node, race = q.way[at], q.way_races[at]
-    if has_more then put(race, node, stand_of(node, level)) end
-    has_more = at > 1 and (has_more or not is_empty(race))
-  end
-end
-
-local function hand_out(q)
-  for at = 1, q.depth do
-    local node, race = q.way[at], q.way_races[at]
-    race.waiting, race.in_service, race.is_changed = race.waiting - 1, race.in_service + 1, true
-    node.in_service, node.is_changed = node.in_service + 1, true
-  end
-end
-
-local function serve(q, level, cost, now)
-  for at = 1, q.depth do
-    local node, race = q.way[at], q.way_races[at]
     local stand = stand_of(node, level)
-    local s = present(race, stand)
+    local s = stand.epoch == race.epoch and stand.s or present(race, stand)
     if s > race.v then race.v = s end
-    stand.s, stand.epoch = s + charge(node.share, cost), race.epoch
-    stand.served, stand.number = 1, q.number
-    race.is_served, node.at = true, now
+    stand.s = s + (node.share == 1 and cost or charge(node.share, cost))
+    stand.epoch, stand.served, stand.number = race.epoch, 1, q.number
+    node.at, node.is_changed = now, true
+    race.is_served, race.is_changed = true, true
+    if has_more then put(race, node, stand) end
+    has_more = at > 1 and (has_more or not is_empty(race))
   end
 end

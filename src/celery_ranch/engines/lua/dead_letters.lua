@@ -8,9 +8,9 @@
 local q = names_of(base)
 local reply = {'dead'}
 if limit < 1 then return reply end
-for _, id in ipairs(redis.call('ZREVRANGE', q.dead, offset, offset + limit - 1)) do
+for _, id in ipairs(redis.call('ZREVRANGE', rare(q, 'dead'), offset, offset + limit - 1)) do
   reply[#reply + 1] = id
   reply[#reply + 1] = redis.call('HGET', q.entries, id)
-  reply[#reply + 1] = redis.call('HGET', q.reasons, id)
+  reply[#reply + 1] = redis.call('HGET', rare(q, 'reasons'), id)
 end
 return reply

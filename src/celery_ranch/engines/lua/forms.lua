@@ -32,8 +32,7 @@ local function new_race(q, level, parent)
     level = level, parent = parent, shifted = 0, v = 0, epoch = 0, arrival = 0,
     waiting = 0, in_service = 0, credit = 0,
   }
-  race.prefix = q.base .. 'index:' .. text(level) .. ':'
-  race.suffix = parent == '' and '' or ':' .. parent
+  race.base, race.index, race.index_epoch = q.base, false, false
   return race
 end
 
@@ -47,10 +46,11 @@ end
 
 local function inner_race_of(q, level, parent)
   local field = string.format('%02.0f', level) .. parent
+  q.inner = q.inner or {}
   local race = q.inner[field]
   if race then return race end
   race = new_race(q, level, parent)
-  local record = redis.pcall('HGET', q.races, field)
+  local record = redis.pcall('HGET', rare(q, 'races'), field)
   if type(record) == 'string' and #record == 41 then
     race.shifted, race.v, race.epoch, race.arrival, race.waiting, race.in_service =
       struct.unpack(RACE, record)
@@ -68,10 +68,10 @@ local function save_races(q)
         race.arrival, race.waiting, race.in_service)
     end
   end
-  if #records > 0 and is_mistyped(redis.pcall('HLEN', q.races)) then
-    redis.call('DEL', q.races)
+  if #records > 0 and is_mistyped(redis.pcall('HLEN', rare(q, 'races'))) then
+    redis.call('DEL', rare(q, 'races'))
   end
-  write('HSET', q.races, records)
+  write('HSET', rare(q, 'races'), records)
 end
 
 local function is_number(n)

@@ -148,7 +148,7 @@ local function forget(q, node)
   -- Its own entries are an anonymous child's no longer: there are none.
   for level = 0, 10 do
     local field = string.format('%02.0f', level) .. parent.name
-    q.inner[field] = nil
-    redis.pcall('HDEL', q.races, field)
+    if q.inner then q.inner[field] = nil end
+    redis.pcall('HDEL', rare(q, 'races'), field)
   end
 end

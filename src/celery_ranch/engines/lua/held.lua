@@ -9,7 +9,7 @@ local reply = {'held'}
 for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   local held = redis.pcall('HGETALL', held_of(names_of(base_of(queues, name)), worker))
   for i = 1, #held, 2 do
-    local lease = lease_of(held[i], held[i + 1])
+    local lease = lease_of(held[i + 1])
     if lease then
       reply[#reply + 1] = name
       reply[#reply + 1] = lease.id

@@ -1,6 +1,6 @@
 -- lease: move entries, in the rule's order, from the backlog to a worker.
 --
--- NEEDS  activation, leases, choosing
+-- NEEDS  activation, leases, passing
 -- KEYS   turn       str   how many entries were ever leased in this store
 --        base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
@@ -41,7 +41,11 @@ local turns = tonumber(redis.call('GET', turn) or 0) or 0
 
 local function hand_over(q, level, id, value, sequence, charged, is_expired)
   q.number = q.number + 1
-  hand_out(q)
+  for at = 1, q.depth do
+    local node, race = q.way[at], q.way_races[at]
+    race.waiting, race.in_service, race.is_changed = race.waiting - 1, race.in_service + 1, true
+    node.in_service, node.is_changed = node.in_service + 1, true
+  end
   local at = #q.held
   q.held[at + 1] = text(q.number)
   q.held[at + 2] = held_text('leased', level, sequence, charged, id, q.way[q.depth].name)
@@ -50,14 +54,6 @@ local function hand_over(q, level, id, value, sequence, charged, is_expired)
   reply[at + 2] = id
   reply[at + 3] = is_expired and -q.number or q.number
   reply[at + 4] = value
-end
-
--- What is charged for an entry, and whether that is to be corrected.
-local function cost_of(q, key, cost)
-  if cost == '-' then return 1000000, -1 end
-  if cost ~= 'm' then return tonumber(cost) or 1000000, -1 end
-  local estimate = estimate_of(q, node_of(q, key))
-  return estimate, estimate
 end
 
 while leased < limit do
@@ -69,16 +65,17 @@ while leased < limit do
   if state == 'leasable' then
     leased, turns = leased + 1, turns + 1
     q.turn = turns
-    count_dispatch(q, level)
-    local charged
-    cost, charged = cost_of(q, key, cost)
-    hand_over(q, level, id, value, sequence, charged, false)
-    serve(q, level, cost, now)
-    put_way(q, key, level, true)
-    if q.version > 0 then
-      started(q, key, now)
-      judge_all(q, key, now)
+    if level_floor > 0 then count_dispatch(q, level) end
+    local charged = -1
+    if cost == 'm' then
+      cost = estimate_of(q, node_of(q, key))
+      charged = cost
+    else
+      cost = cost == '-' and 1000000 or tonumber(cost) or 1000000
     end
+    hand_over(q, level, id, value, sequence, charged, false)
+    serve(q, key, level, cost, now)
+    if q.version > 0 then started(q, key, now) end
   elseif budget == 0 then
     if id then put_first(q, key, level, id, sequence) end
     put_way(q, key, level, state ~= 'none')
@@ -86,24 +83,15 @@ while leased < limit do
     break
   else
     budget = budget - 1
-    if state == 'expired' then
-      hand_over(q, level, id, value, sequence, -1, true)
-    elseif state == 'unreadable' then
-      count_waiting(q, leaf.name, level, -1)
-      bury(q, id, key, 0, 'unreadable record', now, dead_limit)
-    end
+    if state == 'expired' then hand_over(q, level, id, value, sequence, -1, true) end
+    if state == 'unreadable' then bury_first(q, key, level, id, now, dead_limit) end
     put_way(q, key, level, state ~= 'none')
-    if state == 'expired' then judge_all(q, key, now) end
+    if state == 'expired' and q.version > 0 then judge_all(q, key, now) end
   end
 end
 
 for _, q in ipairs(open_queues) do
-  for _, race in ipairs(q.order) do
-    if race.is_served then shift(race) end
-  end
-  for _, race in pairs(q.inner) do
-    if race.is_served then shift(race) end
-  end
+  shift_all(q)
   local due = first_due(q)
   if due and due <= now and budget == 0 then has_more = 1 end
   if due and (next_due < 0 or due - now < next_due) then next_due = math.max(0, due - now) end

@@ -8,6 +8,7 @@
 --        base_of(queues, name)  what the names of a queue's keys begin with
 --        queue_of(queues, base) the name again
 --        names_of(base)       a table of the names of that queue's fixed keys
+--        rare(q, name)        the name of one that verbs seldom need
 --        ready_of(q, level, key)  zset  entry id -> sequence
 --        delayed_of(q, key)   zset  sequence, flag, level, entry id -> due time
 --        tagged_of(q, tag)    set   nodes that have the tag
@@ -57,13 +58,19 @@ local function queue_of(queues, base)
   return string.sub(base, #queues - 4, -3)
 end
 
+-- Has room for all that verbs keep there: a table that grows costs more than this.
 local function names_of(base)
   return {
-    base = base, tree = base .. 'tree', nodes = base .. 'nodes', races = base .. 'races',
-    entries = base .. 'entries', timers = base .. 'timers', workers = base .. 'workers',
-    policies = base .. 'policies', tags = base .. 'tags', dead = base .. 'dead',
-    reasons = base .. 'reasons', wake = base .. 'wake', ready_at = {},
+    base = base, tree = base .. 'tree', nodes = base .. 'nodes', entries = base .. 'entries',
+    timers = base .. 'timers', workers = base .. 'workers', wake = base .. 'wake',
+    ready_at = {}, loaded = {}, levels = {}, order = {}, was = '', is_broken = false,
+    sequence = 0, number = 0, delayed = 0, turn = 0, deaths = 0, version = 0, paths = 0,
+    estimate = 0,
   }
+end
+
+local function rare(q, name)
+  return q.base .. name
 end
 
 local function ready_of(q, level, key)

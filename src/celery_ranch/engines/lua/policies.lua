@@ -12,7 +12,8 @@
 --        limits_of(q, name)     what holds of them for a node now
 --        refresh(q, key, now)   let what was set by tags and by default hold for the
 --                               nodes of a key
---        started(q, key, now)   count an entry that was served against their rates
+--        started(q, key, now)   count an entry that was served against their rates, and
+--                               judge them all
 --        judge_all(q, key, now) refresh, then block and unblock them, now that
 --                               something was handed out or ended; q.is_unblocked is set
 --                               if one came to be below its limits
@@ -31,7 +32,7 @@ local function no_policy()
 end
 
 local function policy_of(q, target)
-  local record, policy = redis.call('HGET', q.policies, target), no_policy()
+  local record, policy = redis.call('HGET', rare(q, 'policies'), target), no_policy()
   if record and #record == 40 then
     policy.share, policy.concurrency, policy.interval, policy.burst, policy.backlog =
       struct.unpack(POLICY, record)
@@ -40,7 +41,7 @@ local function policy_of(q, target)
 end
 
 local function tags_of(q, name)
-  local packed_tags = redis.call('HGET', q.tags, name)
+  local packed_tags = redis.call('HGET', rare(q, 'tags'), name)
   if not packed_tags then return {} end
   local is_read, tags = pcall(cmsgpack.unpack, packed_tags)
   return is_read and type(tags) == 'table' and tags or {}
@@ -176,9 +177,9 @@ local function set_policy(q, target, changes, now)
   local policy = policy_of(q, target)
   for name, value in pairs(changes) do policy[name] = value end
   if policy.share < 0 and not are_limits(policy) then
-    redis.call('HDEL', q.policies, target)
+    redis.call('HDEL', rare(q, 'policies'), target)
   else
-    redis.call('HSET', q.policies, target, struct.pack(POLICY, policy.share,
+    redis.call('HSET', rare(q, 'policies'), target, struct.pack(POLICY, policy.share,
       policy.concurrency, policy.interval, policy.burst, policy.backlog))
   end
   local is_node = string.sub(target, 1, 1) == 'k'
@@ -201,6 +202,11 @@ local function refresh(q, key, now)
   end
 end
 
+local function judge_all(q, key, now)
+  refresh(q, key, now)
+  for _, name in ipairs(way_of(key)) do judge(q, node_of(q, name), now) end
+end
+
 local function started(q, key, now)
   refresh(q, key, now)
   for _, name in ipairs(way_of(key)) do
@@ -211,9 +217,5 @@ local function started(q, key, now)
       node.is_changed = true
     end
   end
-end
-
-local function judge_all(q, key, now)
-  refresh(q, key, now)
-  for _, name in ipairs(way_of(key)) do judge(q, node_of(q, name), now) end
+  judge_all(q, key, now)
 end

@@ -1,6 +1,6 @@
 -- reap: take back what workers held that stopped beating.
 --
--- NEEDS  leases, sweeping
+-- NEEDS  leases, returns, sweeping
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        reaping    hash  last: when reaping ran last; until: it holds back; and of
 --                         each queue where its last sweep ended
@@ -43,8 +43,9 @@ local function reap_worker(q, name)
   local found = limit > 0 and redis.call('HSCAN', held, '0', 'COUNT', limit)[2] or {}
   local leases = {}
   for i = 1, #found, 2 do
-    local lease = tonumber(found[i]) and lease_of(found[i], found[i + 1])
+    local lease = tonumber(found[i]) and lease_of(found[i + 1])
     if lease then
+      lease.number = found[i]
       leases[#leases + 1] = lease
     else
       -- Nothing can be taken back by it; it would be looked at for ever.

@@ -13,6 +13,7 @@
 --                              was written in, served (0 or 1), and the number of its
 --                              last service, or of its arrival (0: none)
 --        race_of(q, level, parent)  the race of a node's children; set is_changed
+--        index_of(race, epoch) zset: served, number, child -> S
 --        is_sound(q, worker)   whether the counters can be read and all else is of the
 --                              Redis type that verbs count on; they would stop halfway
 --        save(q)               write counters and records that changed; q.services:
@@ -29,20 +30,19 @@ local NO_TREE = string.rep('\0', 64)
 
 local function open(base)
   local q = names_of(base)
-  q.loaded, q.levels, q.order, q.inner, q.ended, q.services = {}, {}, {}, {}, {}, {}
   local was = redis.pcall('GET', q.tree) or NO_TREE
   q.is_broken = type(was) ~= 'string' or #was < 64 or (#was - 64) % 50 ~= 0
-  q.was = q.is_broken and NO_TREE or was
+  if q.is_broken then was = NO_TREE end
+  q.was = was
   q.sequence, q.number, q.delayed, q.turn, q.deaths, q.version, q.paths, q.estimate =
-    struct.unpack(TREE, q.was)
-  for at = 65, #q.was, 50 do
+    struct.unpack(TREE, was)
+  for at = 65, #was, 50 do
     local level, shifted, v, epoch, arrival, waiting, in_service, credit =
-      struct.unpack(LEVEL, q.was, at)
+      struct.unpack(LEVEL, was, at)
     local race = {
-      level = level, parent = '', shifted = shifted, v = v, epoch = epoch,
+      level = level, parent = '', shifted = shifted, v = v, epoch = epoch, base = base,
       arrival = arrival, waiting = waiting, in_service = in_service, credit = credit,
-      prefix = q.base .. 'index:' .. text(level) .. ':', suffix = '', index = false,
-      index_epoch = false, is_dry = false, is_served = false,
+      index = false, index_epoch = false,
     }
     q.levels[level] = race
     q.order[#q.order + 1] = race
@@ -96,26 +96,31 @@ local function race_of(q, level, parent)
   return q.levels[level] or new_level(q, level)
 end
 
+local function index_of(race, epoch)
+  if race.index_epoch ~= epoch then
+    local below = race.parent == '' and '' or ':' .. race.parent
+    race.index_epoch = epoch
+    race.index = race.base .. 'index:' .. text(race.level) .. ':' .. text(epoch) .. below
+  end
+  return race.index
+end
+
 -- Counting is the quickest command that a key of another type refuses.
 local function counts(command, key)
   return type(redis.pcall(command, key)) == 'number'
 end
 
-local function are_indexes(q)
+local function is_sound(q, worker)
   for _, race in ipairs(q.order) do
-    if not counts('ZCARD', race.prefix .. text(race.epoch))
-      or race.shifted == 1 and not counts('ZCARD', race.prefix .. text(race.epoch - 1)) then
+    if race.shifted == 1 and not counts('ZCARD', index_of(race, race.epoch - 1))
+      or not counts('ZCARD', index_of(race, race.epoch)) then
       return false
     end
   end
-  return true
-end
-
-local function is_sound(q, worker)
   return not q.is_broken
-    and counts('HLEN', q.entries) and counts('HLEN', q.nodes) and are_indexes(q)
+    and counts('HLEN', q.entries) and counts('HLEN', q.nodes)
     and counts('ZCARD', q.timers) and counts('ZCARD', q.workers)
-    and (q.version == 0 or counts('HLEN', q.policies) and counts('HLEN', q.tags))
+    and (q.version == 0 or counts('HLEN', rare(q, 'policies')) and counts('HLEN', rare(q, 'tags')))
     and (not worker or counts('HLEN', held_of(q, worker)))
 end
 
@@ -135,7 +140,7 @@ local function end_services(q, records)
     local found = redis.call('HMGET', q.nodes, unpack(names, first, last))
     for i, record in ipairs(found) do
       local name = names[first + i - 1]
-      if record and #record >= 42 then
+      if record and #record >= 17 then
         local in_service = math.max(0, struct.unpack('>I4', record, 10) - q.services[name])
         records[#records + 1] = name
         records[#records + 1] = string.sub(record, 1, 9) .. struct.pack('>I4', in_service)
@@ -154,9 +159,9 @@ local function save(q)
       race.arrival, race.waiting, race.in_service, race.credit)
   end
   if tree ~= q.was then redis.call('SET', q.tree, tree) end
-  if next(q.inner) then save_races(q) end
+  if q.inner then save_races(q) end
   local records = {}
-  if next(q.services) then end_services(q, records) end
+  if q.services then end_services(q, records) end
   for name, node in pairs(q.loaded) do
     if node.is_changed then
       local stand = node[1]

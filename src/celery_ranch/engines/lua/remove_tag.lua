@@ -14,9 +14,9 @@ for _, other in ipairs(tags_of(q, key)) do
   if other ~= tag then others[#others + 1] = other end
 end
 if #others > 0 then
-  redis.call('HSET', q.tags, key, cmsgpack.pack(others))
+  redis.call('HSET', rare(q, 'tags'), key, cmsgpack.pack(others))
 else
-  redis.call('HDEL', q.tags, key)
+  redis.call('HDEL', rare(q, 'tags'), key)
 end
 redis.call('SREM', tagged_of(q, tag), key)
 count_change(q)

@@ -14,9 +14,9 @@ local q = open(base)
 if not is_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
 local _, expires, _, level, key, rest_at = header_of(value)
-if not key or redis.call('ZREM', q.dead, entry_id) == 0 then return {'elsewhere'} end
+if not key or redis.call('ZREM', rare(q, 'dead'), entry_id) == 0 then return {'elsewhere'} end
 
-redis.call('HDEL', q.reasons, entry_id)
+redis.call('HDEL', rare(q, 'reasons'), entry_id)
 redis.call('HSET', q.entries, entry_id,
   entry_of(0, expires, '-', string.sub(value, rest_at)))
 known(q, key)

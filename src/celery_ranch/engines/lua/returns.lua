@@ -5,8 +5,9 @@
 -- KEYS   none
 -- ARGV   none
 -- GIVES  bury(q, id, key, deliveries, reason, now, limit)  to the dead letters
---        release(q, lease, due, now)       to the place of its number
---        release_suspect(q, lease, now)    the same, from a dead worker
+--        dispose(q, lease, kind, delay, reason, now, most, limit)  where it goes that
+--                                          was released, requeued or is dead
+--        release_suspect(q, lease, now)    to the place of its number, from a dead worker
 --        requeue(q, lease, has_delay, now, most, limit)  the same with a delivery
 --                                          more, or to the dead letters
 local function bury(q, id, key, deliveries, reason, now, limit)
@@ -17,25 +18,25 @@ local function bury(q, id, key, deliveries, reason, now, limit)
   local entry = entry_of(deliveries, expires or '-', '-', rest)
   redis.call('HSET', q.entries, id, entry)
   q.deaths = q.deaths + 1
-  add('ZADD', q.dead, q.deaths, id)
-  add('HSET', q.reasons, id, text(now) .. ' ' .. reason)
-  local excess = redis.call('ZCARD', q.dead) - limit
+  add('ZADD', rare(q, 'dead'), q.deaths, id)
+  add('HSET', rare(q, 'reasons'), id, text(now) .. ' ' .. reason)
+  local excess = redis.call('ZCARD', rare(q, 'dead')) - limit
   if excess > 0 then
-    local oldest = redis.call('ZPOPMIN', q.dead, math.min(excess, 100))
+    local oldest = redis.call('ZPOPMIN', rare(q, 'dead'), math.min(excess, 100))
     for i = 1, #oldest, 2 do
       redis.call('HDEL', q.entries, oldest[i])
-      redis.call('HDEL', q.reasons, oldest[i])
+      redis.call('HDEL', rare(q, 'reasons'), oldest[i])
     end
   end
 end
 
 local function put_back(q, lease, due, now)
   q.is_given_back = true
-  refresh(q, lease.key, now)
+  refresh(q, key_of(lease.leaf), now)
   if due then
-    add_delayed(q, lease.key, due, flag_of(lease.sequence, 'k', lease.level), lease.id)
+    add_delayed(q, key_of(lease.leaf), due, flag_of(lease.sequence, 'k', lease.level), lease.id)
   else
-    add_ready(q, lease.key, lease.level, lease.sequence, lease.id)
+    add_ready(q, key_of(lease.leaf), lease.level, lease.sequence, lease.id)
   end
 end
 
@@ -63,7 +64,7 @@ end
 local function requeue(q, lease, has_delay, now, most, limit)
   local deliveries = (header_of(redis.call('HGET', q.entries, lease.id)) or 0) + 1
   if deliveries > most then
-    bury(q, lease.id, lease.key, deliveries, 'too many deliveries', now, limit)
+    bury(q, lease.id, key_of(lease.leaf), deliveries, 'too many deliveries', now, limit)
     return 'dead'
   end
   local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
@@ -71,4 +72,15 @@ local function requeue(q, lease, has_delay, now, most, limit)
   rewrite(q, lease, 1, due)
   put_back(q, lease, due, now)
   return 'requeued'
+end
+
+local function dispose(q, lease, kind, delay, reason, now, most, limit)
+  if kind == 'released' then
+    release(q, lease, delay > 0 and now + delay or nil, now)
+  elseif kind == 'requeued' then
+    requeue(q, lease, true, now, most, limit)
+  else
+    local count = header_of(redis.call('HGET', q.entries, lease.id)) or 0
+    bury(q, lease.id, key_of(lease.leaf), count, reason, now, limit)
+  end
 end

@@ -1,6 +1,6 @@
 -- settle: record what became of leases.
 --
--- NEEDS  leases
+-- NEEDS  leases, returns
 -- KEYS   base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
@@ -55,7 +55,7 @@ for _, q in pairs(opened) do
     local held = redis.pcall('HMGET', held_of(q, worker), unpack(q.numbers, first, last))
     for i, value in ipairs(held) do
       local number = q.numbers[first + i - 1]
-      q.leases[number] = lease_of(number, value)
+      q.leases[number] = lease_of(value)
     end
   end
   read_nodes(q)
@@ -65,61 +65,46 @@ local function acknowledge(q, lease)
   if lease.state ~= 'acknowledged' then q.gone_ids[#q.gone_ids + 1] = lease.id end
 end
 
-local reports = {}
-function reports.started(_, lease)
-  if lease.state == 'leased' then lease.state = 'started' end
-end
-function reports.acknowledged(q, lease)
-  acknowledge(q, lease)
-  lease.is_gone = lease.state == 'finished'
-  lease.state = 'acknowledged'
-end
-function reports.finished(q, lease, _, run_us)
-  lease.is_gone = lease.state == 'acknowledged'
+local function end_run(q, lease, kind, delay, run_us, reason)
   free(q, lease, run_us, now)
-  lease.state = 'finished'
+  lease.is_gone = true
+  if lease.state == 'acknowledged' then return end
+  if kind == 'completed' then
+    acknowledge(q, lease)
+  else
+    dispose(q, lease, kind, delay, reason, now, deliveries, dead_limit)
+  end
 end
-
-local ends = {}
-function ends.completed(q, lease)
-  acknowledge(q, lease)
-end
-function ends.released(q, lease, delay)
-  release(q, lease, delay > 0 and now + delay or nil, now)
-end
-function ends.requeued(q, lease)
-  requeue(q, lease, true, now, deliveries, dead_limit)
-end
-function ends.dead(q, lease, _, reason)
-  local count = header_of(redis.call('HGET', q.entries, lease.id)) or 0
-  bury(q, lease.id, lease.key, count, reason, now, dead_limit)
-end
-
-local gives_back = {released = true, requeued = true}
 
 local function record(q, lease, kind, delay, run_us, reason)
   -- What was due before somebody has a reason to wake is not told again.
   if not q.is_to_wake then q.due_before = nil end
   q.is_unblocked = false
-  if reports[kind] then
-    reports[kind](q, lease, delay, run_us)
-  else
+  if kind == 'started' then
+    if lease.state == 'leased' then lease.state = 'started' end
+  elseif kind == 'acknowledged' then
+    acknowledge(q, lease)
+    lease.is_gone = lease.state == 'finished'
+    lease.state = 'acknowledged'
+  elseif kind == 'finished' then
+    lease.is_gone = lease.state == 'acknowledged'
     free(q, lease, run_us, now)
-    if lease.state ~= 'acknowledged' then ends[kind](q, lease, delay, reason) end
-    lease.is_gone = true
+    lease.state = 'finished'
+  else
+    end_run(q, lease, kind, delay, run_us, reason)
   end
-  q.is_to_wake = q.is_to_wake or q.is_unblocked or gives_back[kind]
+  if q.is_unblocked or kind == 'released' or kind == 'requeued' then q.is_to_wake = true end
   lease.is_changed = true
 end
 
 local reply = {'settled'}
 for at = first_outcome, #ARGV, 7 do
-  local q, kind, number = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 3]
+  local q, number = opened[tonumber(ARGV[at])], ARGV[at + 3]
   local lease = q.leases[number]
   if not lease or lease.is_gone or lease.id ~= ARGV[at + 2] then
     reply[#reply + 1] = (at - first_outcome) / 7 + 1
   else
-    record(q, lease, kind, tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ARGV[at + 6])
+    record(q, lease, ARGV[at + 1], tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ARGV[at + 6])
   end
 end
 

@@ -14,7 +14,7 @@ for _, race in ipairs(q.order) do
 end
 local due = first_due(q)
 return {
-  'counts', waiting, q.delayed, leased, redis.call('ZCARD', q.dead),
+  'counts', waiting, q.delayed, leased, redis.call('ZCARD', rare(q, 'dead')),
   redis.call('ZCOUNT', q.workers, '(' .. text(now), '+inf'),
   due and math.max(0, due - now) or -1,
 }

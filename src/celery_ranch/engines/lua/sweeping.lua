@@ -23,8 +23,8 @@ local function has_entries(q, node)
 end
 
 local function is_named(q, name)
-  return q.version > 0 and (redis.call('HEXISTS', q.policies, 'k' .. name) == 1
-    or redis.call('HEXISTS', q.tags, name) == 1)
+  return q.version > 0 and (redis.call('HEXISTS', rare(q, 'policies'), 'k' .. name) == 1
+    or redis.call('HEXISTS', rare(q, 'tags'), name) == 1)
 end
 
 local function is_forgettable(q, node, now, idle_us)

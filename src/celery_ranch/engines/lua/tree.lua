@@ -4,26 +4,19 @@
 -- KEYS   none
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 -- GIVES  present(race, stand)    its S in the present epoch
---        index_of(race, epoch)   zset: served, number, child -> S
 --        member_of(name, stand)  who stands there
 --        put(race, node, stand)  into the index, at the place that the stand says
 --        is_empty(race)          whether nobody can be chosen
 --        is_leasable(q)          whether anything is in an index of the root
 --        count_waiting(q, leaf, level, more)  of all races above a leaf, by its name
---        begin_epochs(q)         in the races of q.ended where nothing waits and runs
---        shift(race)             bring tags down before they leave the exact range
+--        begin_epochs(q)         in races that have is_ended, where nothing waits and runs
+--        shift_all(q)            bring tags down in races that have is_served, before
+--                                they leave the exact range
 --
 -- The rule is that of scheduling/fairness.py and race.py; a test compares the two.
 -- Never served before served, then by arrival or last-served number.
 local function member_of(name, stand)
   return (stand.served == 1 and '1' or '0') .. padded(stand.number) .. name
-end
-
-local function index_of(race, epoch)
-  if race.index_epoch ~= epoch then
-    race.index, race.index_epoch = race.prefix .. text(epoch) .. race.suffix, epoch
-  end
-  return race.index
 end
 
 local function present(race, stand)
@@ -66,19 +59,27 @@ local function count_waiting(q, leaf, level, more)
   until parent == ''
 end
 
-local function begin_epochs(q)
-  for race in pairs(q.ended) do
-    -- The index as well, because a key in that of an epoch that is over is lost.
-    if race.waiting <= 0 and race.in_service <= 0 and is_empty(race) then
-      race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 0, 0, true
-    end
+local function begin_epoch(race)
+  -- The index as well, because a key in that of an epoch that is over is lost.
+  if race.is_ended and race.waiting <= 0 and race.in_service <= 0 and is_empty(race) then
+    race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 0, 0, true
   end
 end
 
+local function begin_epochs(q)
+  for _, race in ipairs(q.order) do begin_epoch(race) end
+  for _, race in pairs(q.inner or {}) do begin_epoch(race) end
+end
+
 local function shift(race)
-  if race.v < tag_limit then return end
+  if not race.is_served or race.v < tag_limit then return end
   if race.shifted == 1 and redis.call('EXISTS', index_of(race, race.epoch - 1)) == 1 then
     return
   end
   race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 1, race.v - tag_limit, true
+end
+
+local function shift_all(q)
+  for _, race in ipairs(q.order) do shift(race) end
+  for _, race in pairs(q.inner or {}) do shift(race) end
 end
