@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import os
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace

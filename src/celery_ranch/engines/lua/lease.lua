@@ -23,7 +23,7 @@ make_room(KEYS[first_base])
 local open_queues, next_due, has_more = {}, -1, 0
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if is_mistyped(redis.pcall('LLEN', q.wake)) then
+  if type(redis.pcall('LLEN', q.wake)) ~= 'number' then
     -- Who listens would hear of this alone, and of no queue.
     redis.call('DEL', q.wake)
   end
@@ -77,21 +77,18 @@ while leased < limit do
     serve(q, key, level, cost, now)
     if q.version > 0 then started(q, key, now) end
   elseif budget == 0 then
-    if id then put_first(q, key, level, id, sequence) end
-    put_way(q, key, level, state ~= 'none')
+    put_all_back(q, key, level, id, sequence)
     has_more = 1
     break
   else
     budget = budget - 1
     if state == 'expired' then hand_over(q, level, id, value, sequence, -1, true) end
-    if state == 'unreadable' then bury_first(q, key, level, id, now, dead_limit) end
-    put_way(q, key, level, state ~= 'none')
-    if state == 'expired' and q.version > 0 then judge_all(q, key, now) end
+    pass_over(q, key, level, id, state, now, dead_limit)
   end
 end
 
 for _, q in ipairs(open_queues) do
-  shift_all(q)
+  shift(q)
   local due = first_due(q)
   if due and due <= now and budget == 0 then has_more = 1 end
   if due and (next_due < 0 or due - now < next_due) then next_due = math.max(0, due - now) end

@@ -9,6 +9,8 @@
 --                                with how much, to be corrected, or -1: the cost was known
 --        free(q, lease, run_us, now)  give its slot back, if it was taken; what it was
 --                                charged is corrected to what was measured, if it was
+--        end_services(q)         count with the nodes what of theirs was freed; before they
+--                                are saved
 
 -- Publishers choose ids, so they may be longer than 64 KiB.
 local HELD = '>BBddI4'
@@ -30,7 +32,7 @@ local function held_text(state, level, sequence, charged, id, leaf)
   return struct.pack(HELD, STATE_CODES[state], level, sequence, charged, #id) .. id .. leaf
 end
 
--- Where nothing is limited, the node itself need not be looked at.
+-- Where nothing is limited, the node itself need not be looked at now.
 local function end_service(q, name)
   if q.version == 0 then
     q.services = q.services or {}
@@ -55,4 +57,31 @@ local function free(q, lease, run_us, now)
     name = parent
   until name == ''
   if q.version > 0 then judge_all(q, key_of(lease.leaf), now) end
+end
+
+-- At its place in the record, where nothing else of the node is known here.
+local function end_services(q)
+  local names, records = {}, {}
+  for name, ended in pairs(q.services or {}) do
+    local node = q.loaded[name]
+    if not node then
+      names[#names + 1] = name
+    elseif node.is_known then
+      node.in_service, node.is_changed = math.max(0, node.in_service - ended), true
+    end
+  end
+  for first = 1, #names, 1000 do
+    local last = math.min(first + 999, #names)
+    local found = redis.call('HMGET', q.nodes, unpack(names, first, last))
+    for i, record in ipairs(found) do
+      local name = names[first + i - 1]
+      if record and #record >= 17 then
+        local in_service = math.max(0, struct.unpack('>I4', record, 10) - q.services[name])
+        records[#records + 1] = name
+        records[#records + 1] = string.sub(record, 1, 9) .. struct.pack('>I4', in_service)
+          .. string.sub(record, 14)
+      end
+    end
+  end
+  write('HSET', q.nodes, records)
 end

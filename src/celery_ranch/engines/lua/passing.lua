@@ -4,11 +4,9 @@
 -- LATER
 -- KEYS   none
 -- ARGV   none
--- GIVES  put_way(q, key, level, has_more)  the nodes of the way back where they have
---                                 work; has_more: whether the leaf may have
---        put_first(q, key, level, id, sequence)  its first entry back
---        bury_first(q, key, level, id, now, limit)  an entry that cannot be read to the
---                                 dead letters
+-- GIVES  put_all_back(q, key, level, id, sequence)  the nodes of the way and the entry
+--        pass_over(q, key, level, id, state, now, limit)  the nodes, where they have work;
+--                                 an entry that cannot be read to the dead letters
 local function put_way(q, key, level, has_more)
   has_more = has_more and redis.call('EXISTS', ready_of(q, level, key)) == 1
   for at = q.depth, 1, -1 do
@@ -18,11 +16,16 @@ local function put_way(q, key, level, has_more)
   end
 end
 
-local function put_first(q, key, level, id, sequence)
-  redis.call('ZADD', ready_of(q, level, key), sequence, id)
+local function put_all_back(q, key, level, id, sequence)
+  if id then redis.call('ZADD', ready_of(q, level, key), sequence, id) end
+  put_way(q, key, level, id)
 end
 
-local function bury_first(q, key, level, id, now, limit)
-  count_waiting(q, q.way[q.depth].name, level, -1)
-  bury(q, id, key, 0, 'unreadable record', now, limit)
+local function pass_over(q, key, level, id, state, now, limit)
+  if state == 'unreadable' then
+    count_waiting(q, q.way[q.depth].name, level, -1)
+    bury(q, id, key, 0, 'unreadable record', now, limit)
+  end
+  put_way(q, key, level, id)
+  if state == 'expired' and q.version > 0 then judge_all(q, key, now) end
 end

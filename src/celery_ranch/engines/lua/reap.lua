@@ -80,6 +80,7 @@ for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   if is_sound(q) then
     if not is_held_back then more = math.max(more, reap_queue(q)) end
     begin_epochs(q)
+    end_services(q)
     sweep(q, reaping, now, idle_us, most_keys)
     save(q)
     q.due_before = nil

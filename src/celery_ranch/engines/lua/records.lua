@@ -16,8 +16,7 @@
 --        index_of(race, epoch) zset: served, number, child -> S
 --        is_sound(q, worker)   whether the counters can be read and all else is of the
 --                              Redis type that verbs count on; they would stop halfway
---        save(q)               write counters and records that changed; q.services:
---                              of how many entries of a node the service ended
+--        save(q)               write counters and records that changed
 --
 -- A node has: why it is blocked (bits, see tree.lua), when something of it was leased
 -- last (0: never), how many of its entries are in service, the version of the
@@ -124,32 +123,6 @@ local function is_sound(q, worker)
     and (not worker or counts('HLEN', held_of(q, worker)))
 end
 
--- Of nodes of which nothing else is known here: at its place in their records.
-local function end_services(q, records)
-  local names = {}
-  for name, ended in pairs(q.services) do
-    local node = q.loaded[name]
-    if not node then
-      names[#names + 1] = name
-    elseif node.is_known then
-      node.in_service, node.is_changed = math.max(0, node.in_service - ended), true
-    end
-  end
-  for first = 1, #names, 1000 do
-    local last = math.min(first + 999, #names)
-    local found = redis.call('HMGET', q.nodes, unpack(names, first, last))
-    for i, record in ipairs(found) do
-      local name = names[first + i - 1]
-      if record and #record >= 17 then
-        local in_service = math.max(0, struct.unpack('>I4', record, 10) - q.services[name])
-        records[#records + 1] = name
-        records[#records + 1] = string.sub(record, 1, 9) .. struct.pack('>I4', in_service)
-          .. string.sub(record, 14)
-      end
-    end
-  end
-end
-
 local function save(q)
   if q.is_broken then return end
   local tree = struct.pack(TREE, q.sequence, q.number, q.delayed, q.turn, q.deaths,
@@ -161,7 +134,6 @@ local function save(q)
   if tree ~= q.was then redis.call('SET', q.tree, tree) end
   if q.inner then save_races(q) end
   local records = {}
-  if q.services then end_services(q, records) end
   for name, node in pairs(q.loaded) do
     if node.is_changed then
       local stand = node[1]

@@ -123,6 +123,7 @@ for _, q in pairs(opened) do
   write('HDEL', held_of(q, worker), gone)
   write('HSET', held_of(q, worker), changed)
   begin_epochs(q)
+  end_services(q)
   save(q)
   if q.is_to_wake then wake(q) end
 end

@@ -39,13 +39,11 @@ local function next_sequence(q)
   return q.sequence
 end
 
-local function is_due_earlier(q)
-  if q.due_before == nil or not first_due(q) then return false end
-  return not q.due_before or first_due(q) < q.due_before
-end
-
 local function wake(q)
-  if redis.call('EXISTS', q.wake) == 0 and (is_leasable(q) or is_due_earlier(q)) then
-    redis.call('LPUSH', q.wake, '1')
+  if redis.call('EXISTS', q.wake) == 1 then return end
+  local is_to_come = is_leasable(q)
+  if not is_to_come and q.due_before ~= nil and first_due(q) then
+    is_to_come = not q.due_before or first_due(q) < q.due_before
   end
+  if is_to_come then redis.call('LPUSH', q.wake, '1') end
 end

@@ -10,7 +10,7 @@
 --        is_leasable(q)          whether anything is in an index of the root
 --        count_waiting(q, leaf, level, more)  of all races above a leaf, by its name
 --        begin_epochs(q)         in races that have is_ended, where nothing waits and runs
---        shift_all(q)            bring tags down in races that have is_served, before
+--        shift(q)                bring tags down in races that have is_served, before
 --                                they leave the exact range
 --
 -- The rule is that of scheduling/fairness.py and race.py; a test compares the two.
@@ -59,27 +59,30 @@ local function count_waiting(q, leaf, level, more)
   until parent == ''
 end
 
-local function begin_epoch(race)
-  -- The index as well, because a key in that of an epoch that is over is lost.
-  if race.is_ended and race.waiting <= 0 and race.in_service <= 0 and is_empty(race) then
-    race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 0, 0, true
-  end
+-- Those of the root, then all others that were come to.
+local function races(q)
+  if not q.inner then return q.order end
+  local all = {unpack(q.order)}
+  for _, race in pairs(q.inner) do all[#all + 1] = race end
+  return all
 end
 
 local function begin_epochs(q)
-  for _, race in ipairs(q.order) do begin_epoch(race) end
-  for _, race in pairs(q.inner or {}) do begin_epoch(race) end
-end
-
-local function shift(race)
-  if not race.is_served or race.v < tag_limit then return end
-  if race.shifted == 1 and redis.call('EXISTS', index_of(race, race.epoch - 1)) == 1 then
-    return
+  for _, race in ipairs(races(q)) do
+    -- The index as well, because a key in that of an epoch that is over is lost.
+    if race.is_ended and race.waiting <= 0 and race.in_service <= 0 and is_empty(race) then
+      race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 0, 0, true
+    end
   end
-  race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 1, race.v - tag_limit, true
 end
 
-local function shift_all(q)
-  for _, race in ipairs(q.order) do shift(race) end
-  for _, race in pairs(q.inner or {}) do shift(race) end
+local function shift(q)
+  for _, race in ipairs(races(q)) do
+    local is_over = race.is_served and race.v >= tag_limit
+    -- An index that was shifted before has run empty, unless tags were corrected far.
+    if is_over and (race.shifted == 0
+      or redis.call('EXISTS', index_of(race, race.epoch - 1)) == 0) then
+      race.epoch, race.shifted, race.v = race.epoch + 1, 1, race.v - tag_limit
+    end
+  end
 end
