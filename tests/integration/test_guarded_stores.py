@@ -17,7 +17,9 @@ from celery_ranch.config import Settings
 from celery_ranch.engines.opening import StoreOffer, choose_store, open_engine
 from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.errors import StoreError
+from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import Entry, Outcome, OutcomeKind
+from celery_ranch.scheduling.policies import Tag
 from tests.servers import (
     Certificates,
     RedisServer,
@@ -123,7 +125,7 @@ def test_the_documented_rights_are_what_the_engine_uses_and_no_more(guarded: Red
     words = {word.lower() for line in code for word in re.findall(r"'([A-Z]{3,})'", line)}
     with guarded.client(decode_responses=True) as client:
         commands = set(client.execute_command("COMMAND").keys())
-    used = {"evalsha", "script|load", "blpop", "info", "zrange"} | (words & commands)
+    used = {"evalsha", "script|load", "blpop", "info", "zrange", "smembers"} | (words & commands)
     given = {word[1:] for word in acl_line("p:") if word.startswith("+")}
     assert given == used
 
@@ -142,6 +144,9 @@ def test_the_documented_rights_are_enough_for_the_engine_on_other_servers(
             engine.settle("worker", [Outcome(OutcomeKind.RELEASED, "celery", "one", lease.number)])
             assert engine.wait(["celery"], 0.01)
             assert tuple(engine.check("celery")) == ()
+            engine.add_tag("celery", ("acme",), "plan=free")
+            engine.set_limits("celery", Tag("plan=free"), Limits(concurrency=1))
+            assert engine.tagged("celery", "plan=free") == {("acme",)}
             assert engine.cancel("celery", "one") == b"message"
 
 
