@@ -97,7 +97,7 @@ class Backlog:
     def _store(self, keys: Sequence[int]) -> None:
         names = ((f"{next(self._names)}-scaling", f"tenant-{key:08}") for key in keys)
         self.engine.enqueue(
-            [Entry(name, (key,), QUEUE, self._message, "abcdefgh") for name, key in names]
+            [Entry(name, (key,), QUEUE, self._message) for name, key in names]
         )
 
 

@@ -26,6 +26,7 @@ Argument: TypeAlias = "bytes | str | int"
 _PART = re.compile(r"^local .*\n(?:(?!local ).*\n?)*", re.MULTILINE)
 _DEFINED = re.compile(r"^local (?:function )?(\w+)")
 _WORD = re.compile(r"\w+")
+_CALL = re.compile(r"(?<![\w.])(\w+)\(")
 _SECTION = re.compile(r"^-- (NEEDS|LATER|KEYS|ARGV|GIVES)\b *(.*)$")
 _NAME = re.compile(r"^([a-z_]+)(\.\.\.)? +(\w+)(?: |$)")
 
@@ -83,7 +84,7 @@ def load_script(verb: str) -> Script:
     keys, values = list(_names(text, "KEYS")), list(_names(text, "ARGV"))
     parts = [*_bindings("KEYS", keys), *_bindings("ARGV", values)]
     verb_code = _code(text)
-    source = "\n".join([*parts, *_used(_needed(text, []), verb_code), verb_code]).encode()
+    source = "\n".join([*parts, *_with_functions(_needed(text, []), verb_code)]).encode()
     return Script(
         verb=verb,
         source=source,
@@ -143,14 +144,29 @@ class _File:
         return sorted(_DEFINED.findall(part)[0] for part in self.later)
 
 
-def _used(names: Sequence[str], verb_code: str) -> Iterator[str]:
-    """Yield the code of the files' functions that the verb's code comes to use.
+def _with_functions(names: Sequence[str], verb_code: str) -> Iterator[str]:
+    """Yield a verb's code, after the files' functions that it comes to use.
 
     Lua makes every function anew each time a script runs, so those that a
     verb does not call would cost it some microseconds a call. For the same
     reason functions of files that say LATER, and what they alone use, are
     made no sooner than one of them is called.
     """
+    files = _files(names, verb_code)
+    if not any(file.later for file in files):
+        yield from (part for file in files for part in file.at_once)
+        yield verb_code
+        return
+    calls = {name: f"later().{file.name}().{name}" for file in files for name in file.made_later}
+    yield "local later"
+    for file in files:
+        yield from (_calling(part, calls) for part in file.at_once)
+    yield from _made_later(files)
+    yield _calling(verb_code, calls)
+
+
+def _files(names: Sequence[str], verb_code: str) -> list[_File]:
+    """Return of the files what a verb's code comes to use."""
     files: list[_File] = []
     words = set(_WORD.findall(verb_code))
     everyday = set(words)
@@ -169,48 +185,32 @@ def _used(names: Sequence[str], verb_code: str) -> Iterator[str]:
                 at_once.insert(0, part)
                 everyday |= used
         files.insert(0, _File(name, tuple(at_once), tuple(later)))
-    if not any(file.later for file in files):
-        yield from (part for file in files for part in file.at_once)
-        return
-    yield "local later, make_later"
-    for file in files:
-        yield from file.at_once
-        for name in file.made_later:
-            if name in everyday:
-                yield f"local function {name}(...) return (later or make_later()).{name}(...) end"
-    yield from _made_later(files, everyday)
+    return files
 
 
-def _made_later(files: Sequence[_File], everyday: set[str]) -> Iterator[str]:
+def _made_later(files: Sequence[_File]) -> Iterator[str]:
     """Yield code that makes files' functions, each when one of its functions is first called.
 
-    It is one function more, which has what makes each file's, because
-    there are many files, and making a function is what is to be saved.
+    All of it is in one function more, because there are many files, and
+    making functions is what is to be saved.
     """
-    yield "make_later = function()"
-    entries = set[str]()
-    for place, file in enumerate(files):
+    yield "local made_later\nlater = function()\nif made_later then return made_later end"
+    calls: dict[str, str] = {}
+    for file in files:
         if file.later:
-            yield f"local {file.name}_made"
-            yield f"local function make_{file.name}()"
-            words = set(_WORD.findall("\n".join(file.later)))
-            for other in files[:place]:
-                yield from _stubs(other, words)
-            yield from file.later
-            table = ", ".join(f"{name} = {name}" for name in file.made_later)
-            yield f"{file.name}_made = {{{table}}}\nreturn {file.name}_made\nend"
-            yield from _stubs(file, everyday)
-            entries |= everyday & set(file.made_later)
-    table = ", ".join(f"{name} = {name}" for name in sorted(entries))
-    yield f"later = {{{table}}}\nreturn later\nend"
+            made, table = f"{file.name}_made", ", ".join(f"{n} = {n}" for n in file.made_later)
+            yield f"local {made}\nlocal function make_{file.name}()"
+            yield f"if {made} then return {made} end"
+            yield from (_calling(part, calls) for part in file.later)
+            yield f"{made} = {{{table}}}\nreturn {made}\nend"
+            calls |= {name: f"make_{file.name}().{name}" for name in file.made_later}
+    table = ", ".join(f"{file.name} = make_{file.name}" for file in files if file.later)
+    yield f"made_later = {{{table}}}\nreturn made_later\nend"
 
 
-def _stubs(file: _File, words: set[str]) -> Iterator[str]:
-    """Yield code by which some of a file's functions that are made later can be called."""
-    made = f"({file.name}_made or make_{file.name}())"
-    for name in file.made_later:
-        if name in words:
-            yield f"local function {name}(...) return {made}.{name}(...) end"
+def _calling(code: str, calls: Mapping[str, str]) -> str:
+    """Return code that calls functions by what they are called there."""
+    return _CALL.sub(lambda found: calls.get(found[1], found[1]) + "(", code)
 
 
 def _bindings(table: str, names: Sequence[_Name]) -> Iterator[str]:
