@@ -88,7 +88,7 @@ while leased < limit do
 end
 
 for _, q in ipairs(open_queues) do
-  shift(q)
+  if q.is_to_shift then shift(q) end
   local due = first_due(q)
   if due and due <= now and budget == 0 then has_more = 1 end
   if due and (next_due < 0 or due - now < next_due) then next_due = math.max(0, due - now) end

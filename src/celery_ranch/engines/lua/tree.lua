@@ -1,30 +1,20 @@
 -- tree: whose turn it is among the children of each node.
 --
--- NEEDS  records, sets
+-- NEEDS  records, sets, epochs
 -- KEYS   none
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
--- GIVES  present(race, stand)    its S in the present epoch
---        member_of(name, stand)  who stands there
+-- GIVES  member_of(name, stand)  who stands there
 --        put(race, node, stand)  into the index, at the place that the stand says
+--        first_of(race)          whose turn it is, taken out; nil where nobody races
 --        is_empty(race)          whether nobody can be chosen
 --        is_leasable(q)          whether anything is in an index of the root
 --        count_waiting(q, leaf, level, more)  of all races above a leaf, by its name
 --        begin_epochs(q)         in races that have is_ended, where nothing waits and runs
---        shift(q)                bring tags down in races that have is_served, before
---                                they leave the exact range
 --
 -- The rule is that of scheduling/fairness.py and race.py; a test compares the two.
 -- Never served before served, then by arrival or last-served number.
 local function member_of(name, stand)
   return (stand.served == 1 and '1' or '0') .. padded(stand.number) .. name
-end
-
-local function present(race, stand)
-  if stand.epoch == race.epoch then return stand.s end
-  if race.shifted == 1 and stand.epoch == race.epoch - 1 then
-    return math.max(0, stand.s - tag_limit)
-  end
-  return 0
 end
 
 local function put(race, node, stand)
@@ -35,6 +25,11 @@ local function put(race, node, stand)
   else
     add('ZADD', index, stand.s, member)
   end
+end
+
+local function first_of(race)
+  if race.shifted == 1 then return first_of_two(race) end
+  return redis.pcall('ZPOPMIN', index_of(race, race.epoch))[1]
 end
 
 local function is_empty(race)
@@ -59,30 +54,12 @@ local function count_waiting(q, leaf, level, more)
   until parent == ''
 end
 
--- Those of the root, then all others that were come to.
-local function races(q)
-  if not q.inner then return q.order end
-  local all = {unpack(q.order)}
-  for _, race in pairs(q.inner) do all[#all + 1] = race end
-  return all
-end
-
 local function begin_epochs(q)
-  for _, race in ipairs(races(q)) do
+  local races = q.inner and all_races(q) or q.order
+  for _, race in ipairs(races) do
     -- The index as well, because a key in that of an epoch that is over is lost.
     if race.is_ended and race.waiting <= 0 and race.in_service <= 0 and is_empty(race) then
       race.epoch, race.shifted, race.v, race.is_changed = race.epoch + 1, 0, 0, true
-    end
-  end
-end
-
-local function shift(q)
-  for _, race in ipairs(races(q)) do
-    local is_over = race.is_served and race.v >= tag_limit
-    -- An index that was shifted before has run empty, unless tags were corrected far.
-    if is_over and (race.shifted == 0
-      or redis.call('EXISTS', index_of(race, race.epoch - 1)) == 0) then
-      race.epoch, race.shifted, race.v = race.epoch + 1, 1, race.v - tag_limit
     end
   end
 end
