@@ -58,7 +58,7 @@ class RedisControl:
         self.settings = settings or EngineSettings()
         self.prefix = prefix
         self._connections = Connections(store, connection_kwargs or {})
-        self._known: dict[str, Argument] = {
+        known: dict[str, Argument] = {
             "queues": f"{prefix}queues",
             "turn": f"{prefix}turn",
             "reaping": f"{prefix}reaping",
@@ -70,6 +70,10 @@ class RedisControl:
             "idle_us": self.settings.idle_key_us,
             "budget": ACTIVATION_BUDGET,
             "memory_ms": PUBLISHER_MEMORY_MS,
+        }
+        # As bytes they are sent as they are, with every command.
+        self._known: dict[str, Argument] = {
+            name: str(value).encode() for name, value in known.items()
         }
 
     # -- control ------------------------------------------------------------
@@ -193,7 +197,7 @@ class RedisControl:
         return places, [self._base(queue) for queue in places]
 
     def _named(self, now_us: int | None, **named: Argument) -> dict[str, Argument]:
-        return {**self._known, "now": -1 if now_us is None else now_us, **named}
+        return {**self._known, "now": b"-1" if now_us is None else now_us, **named}
 
     def _on_queue(
         self,

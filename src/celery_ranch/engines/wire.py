@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis.exceptions import NoScriptError
 
@@ -182,49 +182,39 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
     leases = []
     for at in range(3, len(reply), 4):
         place, entry_id, number, value = reply[at : at + 4]
-        found = split_entry(value)
+        deliveries, standing, level, key, message = split_entry(value)
+        # By name it would take half as long again, and there is one for every task.
         leases.append(
             Lease(
-                entry_id=_id(entry_id),
-                key=found.key,
-                queue=queues[place - 1],
-                number=abs(number),
-                deliveries=found.deliveries,
-                message=found.message,
-                is_expired=number < 0,
-                is_suspect=found.place == _SUSPECT,
-                level=found.level,
+                _id(entry_id),
+                key,
+                queues[place - 1],
+                abs(number),
+                deliveries,
+                message,
+                number < 0,
+                standing == _SUSPECT,
+                level,
             )
         )
     return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
 
 
-class StoredEntry(NamedTuple):
-    """What an entry's value says of it."""
+def split_entry(value: bytes | None) -> tuple[int, bytes, int, KeyPath, bytes]:
+    """Return deliveries, place, level, key and message of an entry's value.
 
-    deliveries: int
-    place: bytes
-    level: int
-    key: KeyPath
-    message: bytes
-
-
-#: What cannot be read: a message that nobody can read either, of a key that is empty.
-_UNREADABLE = StoredEntry(0, b"-", DEFAULT_LEVEL, ("",), b"")
-
-
-def split_entry(value: bytes | None) -> StoredEntry:
-    """Return what an entry's value says.
-
-    One that cannot be read is seen, and stands in nobody's way.
+    One that cannot be read is taken for a message that nobody can read
+    either, of a key that is empty: so it is seen, and stands in nobody's way.
     """
     try:
         deliveries, _, place, level, _, size, rest = (value or b"").split(b" ", 6)
         end = int(size)
-        key = _key(str(rest[:end], "utf-8"))
-        return StoredEntry(int(deliveries), place, int(level), key, rest[end:])
+        key = str(rest[:end], "utf-8")
+        # Most have one part, with nothing in it that stands for something.
+        path = _key(key) if _JOIN in key or _ESCAPE in key else (key,)
+        return int(deliveries), place, int(level), path, rest[end:]
     except ValueError:
-        return _UNREADABLE
+        return 0, b"-", DEFAULT_LEVEL, ("",), b""
 
 
 def _id(written: bytes) -> str:
@@ -253,7 +243,7 @@ def read_reaped(reply: Any) -> Reaped:
 
 
 def read_cancelled(reply: Any) -> bytes | None:
-    return split_entry(reply[1]).message if reply[0] == b"cancelled" else None
+    return split_entry(reply[1])[4] if reply[0] == b"cancelled" else None
 
 
 def read_tagged(reply: Any) -> frozenset[KeyPath]:
@@ -264,15 +254,15 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     letters = []
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
-        found = split_entry(value)
+        deliveries, _, _, key, message = split_entry(value)
         died_at_us, _, reason = (why or b"").partition(b" ")
         letters.append(
             DeadLetter(
                 entry_id=_id(entry_id),
-                key=found.key,
+                key=key,
                 queue=queue,
-                message=found.message,
-                deliveries=found.deliveries,
+                message=message,
+                deliveries=deliveries,
                 reason=_shown(reason),
                 died_at_us=int(died_at_us) if died_at_us.isdigit() else 0,
             )
@@ -313,7 +303,7 @@ def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
     pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
-    return tuple((_id(entry_id), split_entry(value).message) for entry_id, value in pairs)
+    return tuple((_id(entry_id), split_entry(value)[4]) for entry_id, value in pairs)
 
 
 def _texts(items: Sequence[bytes]) -> tuple[str, ...]:

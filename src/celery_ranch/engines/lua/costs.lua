@@ -1,4 +1,4 @@
--- costs: what entries are thought to cost, and did cost.
+-- costs: what entries are thought to cost, and did cost, and whom they are charged.
 --
 -- NEEDS  growth, charging
 -- LATER
@@ -7,6 +7,7 @@
 -- GIVES  estimate_of(q, node)   what the next entry of a key is thought to cost
 --        correct(q, lease, run_us)  charge nodes what an entry did cost, and not what
 --                               it was thought to; run_us: nil if it was not measured
+--        read_nodes(q)          those of q.leases, which limits will be judged of
 --
 -- All in millionths; as scheduling/costs.py has it.
 local FIRST_ESTIMATE = 1000000
@@ -41,4 +42,24 @@ local function correct(q, lease, run_us)
     name = node.parent
   until name == ''
   if cost > 0 then learn(q, known(q, key_of(lease.leaf)), cost) end
+end
+
+-- All nodes that the leases of a queue will come to, in one reading.
+local function read_nodes(q)
+  local names, is_named = {}, {}
+  for _, lease in pairs(q.leases) do
+    local name = lease.leaf
+    repeat
+      if not is_named[name] then
+        is_named[name] = true
+        names[#names + 1] = name
+      end
+      name = parent_of(name)
+    until name == ''
+  end
+  for first = 1, #names, 1000 do
+    local last = math.min(first + 999, #names)
+    local records = redis.call('HMGET', q.nodes, unpack(names, first, last))
+    for i, record in ipairs(records) do read_node(q, names[first + i - 1], record) end
+  end
 end

@@ -23,9 +23,11 @@ make_room(KEYS[first_base])
 local open_queues, next_due, has_more = {}, -1, 0
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if type(redis.pcall('LLEN', q.wake)) ~= 'number' then
+  q.tokens = redis.pcall('LLEN', q.wake)
+  if type(q.tokens) ~= 'number' then
     -- Who listens would hear of this alone, and of no queue.
     redis.call('DEL', q.wake)
+    q.tokens = 0
   end
   if q.sequence > 0 and is_sound(q, worker) then
     redis.call('ZADD', q.workers, 'NX', now + lease_us, worker)
@@ -96,7 +98,7 @@ for _, q in ipairs(open_queues) do
   save(q)
   -- Whoever waits was told of times already.
   q.due_before = nil
-  wake(q)
+  if q.tokens == 0 then wake(q) end
 end
 if leased > 0 then redis.call('SET', turn, text(turns)) end
 reply[2], reply[3] = has_more, next_due

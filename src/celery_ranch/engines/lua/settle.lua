@@ -27,27 +27,6 @@ for at = first_outcome, #ARGV, 7 do
   q.numbers[#q.numbers + 1] = number
 end
 
--- All nodes that leases will come to, in one reading, where limits are to be judged.
-local function read_nodes(q)
-  if q.version == 0 then return end
-  local names, is_named = {}, {}
-  for _, lease in pairs(q.leases) do
-    local name = lease.leaf
-    repeat
-      if not is_named[name] then
-        is_named[name] = true
-        names[#names + 1] = name
-      end
-      name = parent_of(name)
-    until name == ''
-  end
-  for first = 1, #names, 1000 do
-    local last = math.min(first + 999, #names)
-    local records = redis.call('HMGET', q.nodes, unpack(names, first, last))
-    for i, record in ipairs(records) do read_node(q, names[first + i - 1], record) end
-  end
-end
-
 for _, q in pairs(opened) do
   for first = 1, is_sound(q) and #q.numbers or 0, 1000 do
     local last = math.min(first + 999, #q.numbers)
@@ -58,22 +37,7 @@ for _, q in pairs(opened) do
       q.leases[number] = lease_of(value)
     end
   end
-  read_nodes(q)
-end
-
-local function acknowledge(q, lease)
-  if lease.state ~= 'acknowledged' then q.gone_ids[#q.gone_ids + 1] = lease.id end
-end
-
-local function end_run(q, lease, kind, delay, run_us, reason)
-  free(q, lease, run_us, now)
-  lease.is_gone = true
-  if lease.state == 'acknowledged' then return end
-  if kind == 'completed' then
-    acknowledge(q, lease)
-  else
-    dispose(q, lease, kind, delay, reason, now, deliveries, dead_limit)
-  end
+  if q.version > 0 then read_nodes(q) end
 end
 
 local function record(q, lease, kind, delay, run_us, reason)
@@ -83,7 +47,7 @@ local function record(q, lease, kind, delay, run_us, reason)
   if kind == 'started' then
     if lease.state == 'leased' then lease.state = 'started' end
   elseif kind == 'acknowledged' then
-    acknowledge(q, lease)
+    if lease.state ~= 'acknowledged' then q.gone_ids[#q.gone_ids + 1] = lease.id end
     lease.is_gone = lease.state == 'finished'
     lease.state = 'acknowledged'
   elseif kind == 'finished' then
@@ -91,7 +55,13 @@ local function record(q, lease, kind, delay, run_us, reason)
     free(q, lease, run_us, now)
     lease.state = 'finished'
   else
-    end_run(q, lease, kind, delay, run_us, reason)
+    free(q, lease, run_us, now)
+    lease.is_gone = true
+    if lease.state ~= 'acknowledged' and kind == 'completed' then
+      q.gone_ids[#q.gone_ids + 1] = lease.id
+    elseif lease.state ~= 'acknowledged' then
+      dispose(q, lease, kind, delay, reason, now, deliveries, dead_limit)
+    end
   end
   if q.is_unblocked or kind == 'released' or kind == 'requeued' then q.is_to_wake = true end
   lease.is_changed = true
