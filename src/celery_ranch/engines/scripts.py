@@ -6,7 +6,8 @@ Lua (`num` ones as numbers) and in `Script.command`. A last name that ends in
 ``...`` stands for any number of values: in Lua ``first_name`` is the place of
 the first one. ``NEEDS`` names files of functions that are put in front, each
 once, after what they themselves need. ``LATER`` in such a file's header says
-that its functions are for what is not every day's.
+that its functions are for what is not every day's, unless a verb's header names
+the file under ``OFTEN``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _PART = re.compile(r"^local .*\n(?:(?!local ).*\n?)*", re.MULTILINE)
 _DEFINED = re.compile(r"^local (?:function )?(\w+)")
 _WORD = re.compile(r"\w+")
 _CALL = re.compile(r"(?<![\w.])(\w+)\(")
-_SECTION = re.compile(r"^-- (NEEDS|LATER|KEYS|ARGV|GIVES)\b *(.*)$")
+_SECTION = re.compile(r"^-- (NEEDS|OFTEN|LATER|KEYS|ARGV|GIVES)\b *(.*)$")
 _NAME = re.compile(r"^([a-z_]+)(\.\.\.)? +(\w+)(?: |$)")
 
 
@@ -83,8 +84,9 @@ def load_script(verb: str) -> Script:
     text = _read(verb)
     keys, values = list(_names(text, "KEYS")), list(_names(text, "ARGV"))
     parts = [*_bindings("KEYS", keys), *_bindings("ARGV", values)]
-    verb_code = _code(text)
-    source = "\n".join([*parts, *_with_functions(_needed(text, []), verb_code)]).encode()
+    code = "\n".join([*parts, *_with_functions(text)])
+    # Servers keep every byte of it.
+    source = re.sub(r"(?m)^ +", "", code).encode()
     return Script(
         verb=verb,
         source=source,
@@ -120,12 +122,17 @@ def _names(text: str, section: str) -> Iterator[_Name]:
 
 
 def _needed(text: str, found: list[str]) -> list[str]:
-    for part, line in _header(text):
-        for name in re.findall(r"[a-z_]+", line) if part == "NEEDS" else ():
-            _needed(_read(name), found)
-            if name not in found:
-                found.append(name)
+    for name in _listed(text, "NEEDS"):
+        _needed(_read(name), found)
+        if name not in found:
+            found.append(name)
     return found
+
+
+def _listed(text: str, section: str) -> list[str]:
+    """Return the names that a section of the header lists."""
+    lines = (line for part, line in _header(text) if part == section)
+    return [name for line in lines for name in re.findall(r"[a-z_]+", line)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +151,7 @@ class _File:
         return sorted(_DEFINED.findall(part)[0] for part in self.later)
 
 
-def _with_functions(names: Sequence[str], verb_code: str) -> Iterator[str]:
+def _with_functions(verb: str) -> Iterator[str]:
     """Yield a verb's code, after the files' functions that it comes to use.
 
     Lua makes every function anew each time a script runs, so those that a
@@ -152,7 +159,7 @@ def _with_functions(names: Sequence[str], verb_code: str) -> Iterator[str]:
     reason functions of files that say LATER, and what they alone use, are
     made no sooner than one of them is called.
     """
-    files = _files(names, verb_code)
+    verb_code, files = _code(verb), _files(verb)
     if not any(file.later for file in files):
         yield from (part for file in files for part in file.at_once)
         yield verb_code
@@ -165,14 +172,14 @@ def _with_functions(names: Sequence[str], verb_code: str) -> Iterator[str]:
     yield _calling(verb_code, calls)
 
 
-def _files(names: Sequence[str], verb_code: str) -> list[_File]:
-    """Return of the files what a verb's code comes to use."""
+def _files(verb: str) -> list[_File]:
+    """Return of the files of functions what a verb comes to use."""
     files: list[_File] = []
-    words = set(_WORD.findall(verb_code))
-    everyday = set(words)
-    for name in reversed(names):
+    words = set(_WORD.findall(_code(verb)))
+    everyday, often = set(words), _listed(verb, "OFTEN")
+    for name in reversed(_needed(verb, [])):
         text = _read(name)
-        is_later = any(section == "LATER" for section, _ in _header(text))
+        is_later = name not in often and any(part == "LATER" for part, _ in _header(text))
         at_once, later = list[str](), list[str]()
         for part in reversed(_PART.findall(_code(text))):
             defined, used = set(_DEFINED.findall(part)), set(_WORD.findall(part))

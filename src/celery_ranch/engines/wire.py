@@ -130,15 +130,16 @@ def limit_arguments(limits: Limits) -> dict[str, Argument]:
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
     """Return the seven arguments that store an entry."""
     key = key_text(entry.key).encode()
-    cost = b"m" if entry.cost is None else b"-" if entry.cost == CHARGE_UNIT else b"%d" % entry.cost
+    level = b"%d" % entry.level
+    cost = b"-" if entry.cost == CHARGE_UNIT else b"m" if entry.cost is None else b"%d" % entry.cost
     return (
         place,
         entry.entry_id,
         key,
-        f"{entry.level}!" if entry.is_exempt else entry.level,
+        level + b"!" if entry.is_exempt else level,
         _moment(entry.due_at_us, entry.due_in_us),
         _moment(entry.expires_at_us, entry.expires_in_us),
-        b"%d %s %d %s%s" % (entry.level, cost, len(key), key, entry.message),
+        b"%b %b %d %b%b" % (level, cost, len(key), key, entry.message),
     )
 
 

@@ -14,7 +14,7 @@ local FIRST_ESTIMATE = 1000000
 local MAX_COST = 1000000000000
 
 local function estimate_of(q, node)
-  if node.estimate > 0 then return node.estimate end
+  if node.estimate then return node.estimate end
   return q.estimate > 0 and q.estimate or FIRST_ESTIMATE
 end
 
@@ -24,7 +24,7 @@ local function moved(estimate, cost)
 end
 
 local function learn(q, node, cost)
-  node.estimate, node.is_changed = moved(node.estimate, cost), true
+  node.estimate, node.is_changed = moved(node.estimate or 0, cost), true
   q.estimate = moved(q.estimate, cost)
 end
 

@@ -1,6 +1,7 @@
 -- enqueue: store a batch of entries, all of them or none, and once.
 --
 -- NEEDS  places, room
+-- OFTEN  places, growth, epochs
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
@@ -33,33 +34,41 @@ if published and tonumber(number) <= (tonumber(redis.call('GET', published) or 0
   return {'repeated'}
 end
 
-local opened, entries, taken = {}, {}, {}
+local opened, stored, taken, places = {}, {}, {}, {}
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
   if not is_sound(q) then return refusal(q) end
   q.sequence_was = q.sequence
   opened[#opened + 1] = q
 end
+
+local function level_of(at)
+  local level = ARGV[at + 3]
+  if string.byte(level, -1) ~= 33 then return tonumber(level), false end
+  return tonumber(string.sub(level, 1, -2)), true
+end
+
+local function value_of(at)
+  local expires = moment(ARGV[at + 5])
+  return '0 ' .. (expires and text(expires) or '-') .. ' ' .. (places[at] or '-') .. ' '
+    .. ARGV[at + 6]
+end
+
 for at = first_entry, #ARGV, 7 do
-  local q, level = opened[tonumber(ARGV[at])], ARGV[at + 3]
-  local is_exempt = #level > 1 and string.sub(level, -1) == '!'
-  level = tonumber(is_exempt and string.sub(level, 1, -2) or level)
+  local q, due = opened[tonumber(ARGV[at])], moment(ARGV[at + 4])
   q.sequence = q.sequence + 1
-  local id, due, expires = ARGV[at + 1], moment(ARGV[at + 4]), moment(ARGV[at + 5])
-  local place = due and due > now and flag_of(q.sequence, 'n', level)
-  local value = entry_of(0, expires and text(expires) or '-', place or '-', ARGV[at + 6])
-  if redis.call('HSETNX', q.entries, id, value) == 1 then
-    entries[#entries + 1] = {
-      q = q, id = id, key = ARGV[at + 2], level = level, is_exempt = is_exempt,
-      due = due, expires = expires, place = place, sequence = q.sequence, rest = ARGV[at + 6],
-    }
+  if due and due > now then places[at] = flag_of(q.sequence, 'n', (level_of(at))) end
+  if redis.call('HSETNX', q.entries, ARGV[at + 1], value_of(at)) == 1 then
+    stored[#stored + 1] = at
   else
-    taken[#taken + 1] = id
+    taken[#taken + 1] = ARGV[at + 1]
   end
 end
 
 local function drop_all()
-  for _, entry in ipairs(entries) do redis.call('HDEL', entry.q.entries, entry.id) end
+  for _, at in ipairs(stored) do
+    redis.call('HDEL', opened[tonumber(ARGV[at])].entries, ARGV[at + 1])
+  end
 end
 
 if #taken > 0 then
@@ -67,37 +76,34 @@ if #taken > 0 then
   return {'taken', unpack(taken)}
 end
 
-for _, entry in ipairs(entries) do
-  local q = entry.q
+for _, at in ipairs(stored) do
+  local q = opened[tonumber(ARGV[at])]
   if q.version > 0 then
-    q.more = q.more or {}
-    for _, name in ipairs(way_of(entry.key)) do
-      q.more[name] = (q.more[name] or 0) + 1
-      local most = entry.is_exempt and 0 or most_waiting(q, name)
-      if most > 0 and waiting_below(q, name) + q.more[name] > most then
-        drop_all()
-        return {'full', name, most}
-      end
+    local _, is_exempt = level_of(at)
+    local full, most = full_node(q, ARGV[at + 2], is_exempt)
+    if full then
+      drop_all()
+      return {'full', full, most}
     end
   end
 end
 
 if published then redis.call('SET', published, number, 'PX', memory_ms) end
 for _, q in ipairs(opened) do q.sequence = q.sequence_was end
-for _, entry in ipairs(entries) do
-  local q = entry.q
-  refresh(q, entry.key, now)
-  local sequence = next_sequence(q)
-  if entry.place then
-    if sequence ~= entry.sequence then
-      -- A node took a number meanwhile.
-      entry.place = flag_of(sequence, 'n', entry.level)
-      local expires = entry.expires and text(entry.expires) or '-'
-      redis.call('HSET', q.entries, entry.id, entry_of(0, expires, entry.place, entry.rest))
-    end
-    add_delayed(q, entry.key, entry.due, entry.place, entry.id)
+for _, at in ipairs(stored) do
+  local q, id, key = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+  if q.version > 0 then refresh(q, key, now) end
+  local sequence, level = next_sequence(q), level_of(at)
+  if not places[at] then
+    add_ready(q, key, level, sequence, id)
   else
-    add_ready(q, entry.key, entry.level, sequence, entry.id)
+    local place = flag_of(sequence, 'n', level)
+    if place ~= places[at] then
+      -- A node took a number meanwhile.
+      places[at] = place
+      redis.call('HSET', q.entries, id, value_of(at))
+    end
+    add_delayed(q, key, moment(ARGV[at + 4]), place, id)
   end
 end
 for _, q in ipairs(opened) do
@@ -105,4 +111,4 @@ for _, q in ipairs(opened) do
   save(q)
   wake(q)
 end
-return {'stored', #entries}
+return {'stored', #stored}

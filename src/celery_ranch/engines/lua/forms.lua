@@ -112,7 +112,7 @@ local function bytes_of(flags)
 end
 
 local function any_node_in(record)
-  local node = {share = 1, children = 0, delayed = 0, estimate = 0}
+  local node = {share = 1, children = 0}
   local flags = string.byte(record) or 255
   local size = bytes_of(flags)
   if flags >= 128 or #record < size or (#record - size) % 25 ~= 0 then return nil end
@@ -129,7 +129,7 @@ end
 local function packed(node)
   local limits = node.limits
   local flags = node.blocks + (node.share ~= 1 and 8 or 0) + (node.children > 0 and 16 or 0)
-    + (limits and 32 or 0) + (node.estimate > 0 and 64 or 0)
+    + (limits and 32 or 0) + (node.estimate and 64 or 0)
   local parts = {struct.pack(NODE, flags, node.at, node.in_service, node.version)}
   if node.share ~= 1 then parts[2] = struct.pack(SHARE, node.share) end
   if node.children > 0 then
@@ -139,7 +139,7 @@ local function packed(node)
     parts[#parts + 1] = struct.pack(LIMITS, limits.concurrency, limits.interval,
       limits.burst, limits.backlog, limits.arrival, limits.due, limits.timer)
   end
-  if node.estimate > 0 then parts[#parts + 1] = struct.pack(SHARE, node.estimate) end
+  if node.estimate then parts[#parts + 1] = struct.pack(SHARE, node.estimate) end
   for _, each in ipairs(node) do
     parts[#parts + 1] = struct.pack(STAND, each.level + 16 * each.served, each.s,
       each.epoch, each.number)

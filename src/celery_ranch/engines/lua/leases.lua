@@ -76,10 +76,10 @@ local function end_services(q)
     for i, record in ipairs(found) do
       local name = names[first + i - 1]
       if record and #record >= 17 then
-        local in_service = math.max(0, struct.unpack('>I4', record, 10) - q.services[name])
+        local in_service = struct.unpack('>I4', record, 10) - q.services[name]
         records[#records + 1] = name
-        records[#records + 1] = string.sub(record, 1, 9) .. struct.pack('>I4', in_service)
-          .. string.sub(record, 14)
+        records[#records + 1] = string.sub(record, 1, 9)
+          .. struct.pack('>I4', in_service > 0 and in_service or 0) .. string.sub(record, 14)
       end
     end
   end

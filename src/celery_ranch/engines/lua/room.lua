@@ -1,11 +1,12 @@
 -- room: how much waits at a node, and how much may.
 --
 -- NEEDS  policies
+-- LATER
 -- KEYS   none
 -- ARGV   none
--- GIVES  waiting_below(q, name)   how many entries of a node and below it wait, delayed
---                                 ones included
---        most_waiting(q, name)    how many may; 0: any number
+-- GIVES  full_node(q, key, is_exempt)  count one entry more that is to wait; the node on
+--                                the key's way that has no room for it, and how many may
+--                                wait there
 local function waiting_below(q, name)
   local node, waiting = node_of(q, name), 0
   if node.children > 0 then
@@ -18,7 +19,13 @@ local function waiting_below(q, name)
   return waiting + size_of(delayed_of(q, name))
 end
 
-local function most_waiting(q, name)
-  local limits = limits_of(q, name)
-  return limits and math.max(0, limits.backlog) or 0
+local function full_node(q, key, is_exempt)
+  q.more = q.more or {}
+  for _, name in ipairs(way_of(key)) do
+    q.more[name] = (q.more[name] or 0) + 1
+    local limits = not is_exempt and limits_of(q, name)
+    local most = limits and limits.backlog or 0
+    if most > 0 and waiting_below(q, name) + q.more[name] > most then return name, most end
+  end
+  return nil
 end
