@@ -102,7 +102,7 @@ def above(name: bytes) -> Iterator[bytes]:
 
 def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     """Fail unless every entry is in exactly one place and every count is right."""
-    state = _State(client, f"{prefix}{{{queue}}}:")
+    state = State(client, f"{prefix}{{{queue}}}:")
     state.check_places()
     state.check_nodes()
     state.check_races()
@@ -111,15 +111,17 @@ def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     state.check_publishers()
 
 
-class _State:
+class State:
     def __init__(self, client: Any, base: str) -> None:
         self._client = client
         self._base = base.encode()
         packed = client.get(self._base + b"tree") or bytes(TREE.size)
         self.tree = dict(zip(COUNTERS, TREE.unpack_from(packed), strict=True))
         self.races: dict[tuple[int, bytes], Race] = {}
-        for level, *facts, _ in LEVEL.iter_unpack(packed[TREE.size :]):
+        self.credits: dict[int, float] = {}
+        for level, *facts, credit in LEVEL.iter_unpack(packed[TREE.size :]):
             self.races[level, b""] = Race(*facts)
+            self.credits[level] = credit
         for name, record in self._hash("races").items():
             self.races[int(name[:2]), name[2:]] = Race(*struct.unpack(">B5d", record))
         self.nodes = {name: read_node(r) for name, r in self._hash("nodes").items()}

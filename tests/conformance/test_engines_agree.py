@@ -35,6 +35,7 @@ from celery_ranch.scheduling.model import (
     Publish,
 )
 from celery_ranch.scheduling.policies import Depth, Tag
+from tests.conformance.states import state_in_memory, state_in_redis
 from tests.redis_invariants import check_queue
 
 IS_LONG = bool(os.environ.get("RANCH_LONG"))
@@ -268,6 +269,9 @@ class EnginesAgree(RuleBasedStateMachine):
             self.now("snapshot", queue)
             self.both("dead_letters", queue)
             assert _all_keys(self.redis, queue) == _all_keys(self.memory, queue)
+            assert state_in_redis(
+                self.client, self.prefix, queue, self.tag_limit
+            ) == state_in_memory(self.memory, queue)
             for key in KEYS:
                 self.both("pending", queue, key, 0, 20)
         for worker in WORKERS:
