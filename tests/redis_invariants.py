@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import redis
@@ -125,16 +126,28 @@ class State:
         for name, record in self._hash("races").items():
             self.races[int(name[:2]), name[2:]] = Race(*struct.unpack(">B5d", record))
         self.nodes = {name: read_node(r) for name, r in self._hash("nodes").items()}
-        self.ready = {
+
+    @cached_property
+    def ready(self) -> dict[tuple[int, bytes], list[tuple[bytes, float]]]:
+        return {
             (int(name.partition(b":")[0]), name.partition(b":")[2]): members
             for name, members in self._sorted_sets("ready:").items()
         }
-        self.delayed = self._sorted_sets("delayed:")
-        self.dead = self._sorted_set("dead")
-        self.leases = [
+
+    @cached_property
+    def delayed(self) -> dict[bytes, list[tuple[bytes, float]]]:
+        return self._sorted_sets("delayed:")
+
+    @cached_property
+    def dead(self) -> list[tuple[bytes, float]]:
+        return self._sorted_set("dead")
+
+    @cached_property
+    def leases(self) -> list[tuple[str, int, bytes, bytes]]:
+        return [
             self._lease(held)
             for name in self._names("held:")
-            for held in client.hgetall(name).values()
+            for held in self._client.hgetall(name).values()
         ]
 
     def leaf_of(self, key: bytes) -> bytes:

@@ -209,10 +209,6 @@ class EnginesAgree(RuleBasedStateMachine):
         outcomes = [Outcome(OutcomeKind.COMPLETED, *lease, run_us=run_us) for lease in held]
         self.now("settle", worker, outcomes)
 
-    @rule(worker=workers)
-    def heartbeat(self, worker: str) -> None:
-        self.now("heartbeat", worker)
-
     @rule(limit=st.sampled_from([1, 2, 1_000]))
     def reap(self, limit: int) -> None:
         self.now("reap", limit)
@@ -234,13 +230,9 @@ class EnginesAgree(RuleBasedStateMachine):
         self.both("add_tag" if is_given else "remove_tag", queue, path, tag)
         self.both("tagged", queue, tag)
 
-    @rule(queue=queues, path=paths)
-    def pause(self, queue: str, path: Any) -> None:
-        self.both("pause", queue, path)
-
-    @rule(queue=queues, path=paths)
-    def resume(self, queue: str, path: Any) -> None:
-        self.both("resume", queue, path)
+    @rule(queue=queues, path=paths, is_paused=st.booleans())
+    def pause(self, queue: str, path: Any, is_paused: bool) -> None:
+        self.both("pause" if is_paused else "resume", queue, path)
 
     @rule(names=st.lists(queues, min_size=1, max_size=2, unique=True))
     def wait_or_wake(self, names: list[str]) -> None:
@@ -252,15 +244,15 @@ class EnginesAgree(RuleBasedStateMachine):
         backlog = self.both("pending", queue, key, place, 1)
         self.now("cancel", queue, backlog[0][0] if backlog else "e1")
 
-    @rule(queue=queues, place=st.integers(0, 2))
-    def retry_dead(self, queue: str, place: int) -> None:
+    @rule(queue=queues, place=st.integers(0, 2), is_retried=st.booleans(), worker=workers)
+    def bring_back_the_dead(self, queue: str, place: int, is_retried: bool, worker: str) -> None:
+        self.now("heartbeat", worker)
         letters = self.both("dead_letters", queue, place, 1)
-        self.now("retry_dead", queue, letters[0].entry_id if letters else "e1")
-
-    @rule(queue=queues, place=st.integers(0, 2))
-    def delete_dead(self, queue: str, place: int) -> None:
-        letters = self.both("dead_letters", queue, place, 1)
-        self.both("delete_dead", queue, letters[0].entry_id if letters else "e1")
+        entry_id = letters[0].entry_id if letters else "e1"
+        if is_retried:
+            self.now("retry_dead", queue, entry_id)
+        else:
+            self.both("delete_dead", queue, entry_id)
 
     @invariant()
     def state_is_the_same(self) -> None:
@@ -272,8 +264,6 @@ class EnginesAgree(RuleBasedStateMachine):
             assert state_in_redis(
                 self.client, self.prefix, queue, self.tag_limit
             ) == state_in_memory(self.memory, queue)
-            for key in KEYS:
-                self.both("pending", queue, key, 0, 20)
         for worker in WORKERS:
             self.both("held", worker)
         self.steps += 1
@@ -282,6 +272,8 @@ class EnginesAgree(RuleBasedStateMachine):
 
     def check_redis(self) -> None:
         for queue in QUEUES:
+            for key in KEYS:
+                self.both("pending", queue, key, 0, 20)
             check_queue(self.client, self.prefix, queue)
             assert [*self.redis.check(queue, 3)] == [*self.memory.check(queue)] == []
 
@@ -296,6 +288,12 @@ class EnginesAgreeOnLevels(EnginesAgree):
     """No level starves."""
 
     settings = replace(SETTINGS, level_floor=90_909)
+
+    @initialize()
+    def let_several_levels_wait(self) -> None:
+        for queue in QUEUES:
+            for level in (0, 5, 10):
+                self.flood(120, queue, ("a",), level=level)
 
 
 class EnginesAgreeAtTheEndOfTheRange(EnginesAgree):
