@@ -96,9 +96,7 @@ class Backlog:
 
     def _store(self, keys: Sequence[int]) -> None:
         names = ((f"{next(self._names)}-scaling", f"tenant-{key:08}") for key in keys)
-        self.engine.enqueue(
-            [Entry(name, (key,), QUEUE, self._message) for name, key in names]
-        )
+        self.engine.enqueue([Entry(name, (key,), QUEUE, self._message) for name, key in names])
 
 
 def costs(server: PrivateRedis, sizes: Sequence[int], rounds: int) -> list[Cost]:
