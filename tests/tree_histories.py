@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from celery_ranch.engines.memory import MemoryEngine
-from celery_ranch.scheduling.fairness import OWN
 from celery_ranch.scheduling.limits import NO_LIMITS, Limits, Rate
 from celery_ranch.scheduling.model import (
     CHARGE_UNIT,
@@ -26,6 +25,7 @@ from celery_ranch.scheduling.model import (
     charge,
     requeue_delay_us,
 )
+from celery_ranch.scheduling.nodes import OWN
 from celery_ranch.scheduling.race import rescaled_lead
 from tests.bounds import Charged, Child, Completed, Dispatched, Ledger
 

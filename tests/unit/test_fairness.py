@@ -8,8 +8,9 @@ from itertools import product
 import pytest
 
 from celery_ranch.errors import InvalidShareError
-from celery_ranch.scheduling.fairness import OWN, Block, FairTree, key_of
+from celery_ranch.scheduling.fairness import FairTree
 from celery_ranch.scheduling.model import CHARGE_UNIT, KeyPath
+from celery_ranch.scheduling.nodes import OWN, Block, key_of
 
 A, B, C = ("a",), ("b",), ("c",)
 AX, AY, AZ = ("a", "x"), ("a", "y"), ("a", "z")

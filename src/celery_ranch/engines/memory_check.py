@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_leases import Held, LeaseState
-from celery_ranch.scheduling.fairness import FairTree, key_of
+from celery_ranch.scheduling.fairness import FairTree
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
 from celery_ranch.scheduling.model import LEVELS
+from celery_ranch.scheduling.nodes import key_of
 
 __all__ = ["Look"]
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 from celery_ranch.scheduling.costs import Estimates
-from celery_ranch.scheduling.fairness import Block, FairTree, key_of
+from celery_ranch.scheduling.fairness import FairTree
 from celery_ranch.scheduling.limits import NO_LIMITS, UNLIMITED, Limits
 from celery_ranch.scheduling.model import KeyPath
+from celery_ranch.scheduling.nodes import Block, key_of
 from celery_ranch.scheduling.policies import Policies, Target
 
 __all__ = ["Nodes", "prefixes"]

@@ -10,7 +10,6 @@ from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_leases import Held, Leases, LeaseState, TakenBack
 from celery_ranch.engines.memory_nodes import Nodes, prefixes
-from celery_ranch.scheduling.fairness import OWN, Block, key_of
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.levels import LevelOrder
 from celery_ranch.scheduling.model import (
@@ -25,6 +24,7 @@ from celery_ranch.scheduling.model import (
     QueueSnapshot,
     requeue_delay_us,
 )
+from celery_ranch.scheduling.nodes import OWN, Block, key_of
 
 __all__ = ["MemoryQueue"]
 

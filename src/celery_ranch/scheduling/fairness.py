@@ -10,66 +10,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
-from enum import IntFlag
 
 from celery_ranch.scheduling.model import TAG_LIMIT, KeyPath, charge, valid_share
+from celery_ranch.scheduling.nodes import OWN, Block, Node
 from celery_ranch.scheduling.race import Race, Stand
 
-__all__ = ["OWN", "Block", "FairTree", "key_of"]
-
-#: What the entries of an inner node itself are a child under: no part of a key is empty.
-OWN = ""
-
-
-class Block(IntFlag):
-    """Why a node does not race although it has work."""
-
-    PAUSED = 1
-    CONCURRENCY = 2
-    RATE = 4
-
-
-def key_of(leaf: KeyPath) -> KeyPath:
-    """Return the key whose entries a leaf of the tree stands for.
-
-    Example:
-        >>> key_of(("acme", "")), key_of(("acme", "alice"))
-        (('acme',), ('acme', 'alice'))
-    """
-    return leaf[:-1] if leaf[-1] == OWN else leaf
-
-
-class _Node:
-    """What the tree remembers of one path."""
-
-    __slots__ = (
-        "birth",
-        "blocks",
-        "children",
-        "in_service",
-        "parent",
-        "path",
-        "races",
-        "share",
-        "stands",
-        "waiting",
-    )
-
-    def __init__(self, path: KeyPath, parent: _Node | None, birth: int) -> None:
-        self.path = path
-        self.parent = parent
-        self.birth = birth
-        self.share = 1.0
-        self.blocks = Block(0)
-        self.children = 0
-        self.in_service = 0
-        """How many entries of it and below it are leased and not finished."""
-        self.waiting: dict[int, int] = {}
-        """How many entries wait at a leaf, by level; none is counted as such."""
-        self.stands: dict[int, Stand] = {}
-        """Where it stands in its parent's race, by level."""
-        self.races: dict[int, Race] = {}
-        """Its children's race, by level."""
+__all__ = ["FairTree"]
 
 
 class FairTree:
@@ -100,8 +46,8 @@ class FairTree:
     def __init__(self, tag_limit: int = TAG_LIMIT) -> None:
         self._tag_limit = tag_limit
         self._births = 0
-        self._root = _Node((), None, 0)
-        self._nodes: dict[KeyPath, _Node] = {}
+        self._root = Node((), None, 0)
+        self._nodes: dict[KeyPath, Node] = {}
         self._ended: dict[Race, None] = {}
         """Races in which something ended since epochs were looked at."""
         self._served: dict[Race, None] = {}
@@ -157,7 +103,7 @@ class FairTree:
             number: This service's own number, larger than any before.
             cost: What running it is thought to cost, in millionths.
         """
-        node: _Node | None = self._nodes[leaf]
+        node: Node | None = self._nodes[leaf]
         assert node is not None
         self._take(node, level)
         while node is not None and node.parent is not None:
@@ -325,7 +271,7 @@ class FairTree:
 
     # -- within ------------------------------------------------------------------------
 
-    def _known(self, path: KeyPath) -> _Node:
+    def _known(self, path: KeyPath) -> Node:
         """Return a node, new if there was none, as all above it."""
         node = self._nodes.get(path)
         if node is not None:
@@ -334,11 +280,11 @@ class FairTree:
         if parent is not self._root and not parent.children and path[-1] != OWN:
             self._make_inner(parent)
         self._births += 1
-        node = self._nodes[path] = _Node(path, parent, self._births)
+        node = self._nodes[path] = Node(path, parent, self._births)
         parent.children += 1
         return node
 
-    def _make_inner(self, node: _Node) -> None:
+    def _make_inner(self, node: Node) -> None:
         """Let what waits at a leaf wait at an anonymous child of it."""
         waiting = {level: count for level, count in sorted(node.waiting.items()) if count}
         if not waiting:
@@ -349,36 +295,36 @@ class FairTree:
             self._race(node, level).waiting = count
             self._enter(own, level)
 
-    def _leaf(self, key: KeyPath) -> _Node:
+    def _leaf(self, key: KeyPath) -> Node:
         """Return where the entries of a key wait."""
         node = self._known(key)
         return self._known((*key, OWN)) if node.children else node
 
-    def _race(self, parent: _Node, level: int) -> Race:
+    def _race(self, parent: Node, level: int) -> Race:
         race = parent.races.get(level)
         if race is None:
             race = parent.races[level] = Race(self._tag_limit)
         return race
 
-    def _races_above(self, node: _Node, level: int) -> Iterator[tuple[Race, _Node]]:
+    def _races_above(self, node: Node, level: int) -> Iterator[tuple[Race, Node]]:
         """Yield the races that a node and those above it run in, with who runs there."""
         while node.parent is not None:
             yield self._race(node.parent, level), node
             node = node.parent
 
     @staticmethod
-    def _take(leaf: _Node, level: int) -> None:
+    def _take(leaf: Node, level: int) -> None:
         leaf.waiting[level] -= 1
 
     @staticmethod
-    def _has_work(node: _Node, level: int) -> bool:
+    def _has_work(node: Node, level: int) -> bool:
         """Whether something can be served through a node, were it not blocked."""
         if node.waiting.get(level):
             return True
         race = node.races.get(level)
         return race is not None and not race.is_empty
 
-    def _enter(self, node: _Node, level: int) -> None:
+    def _enter(self, node: Node, level: int) -> None:
         """Put a node into its parent's race if it may race, and so on upwards."""
         while node.parent is not None and not node.blocks and self._has_work(node, level):
             stand = node.stands.setdefault(level, Stand())
@@ -387,7 +333,7 @@ class FairTree:
             self._race(node.parent, level).enter(node.path, stand)
             node = node.parent
 
-    def _leave(self, node: _Node, level: int) -> None:
+    def _leave(self, node: Node, level: int) -> None:
         """Take a node out of its parent's race, and so on upwards where nothing is left."""
         while node.parent is not None:
             stand = node.stands.get(level)
