@@ -15,7 +15,7 @@ NO_DOCTEST := --ignore=src/celery_ranch/demo/chart.py --ignore=src/celery_ranch/
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test features chaos matrix matrix-short bench evenness check check-rest lint types \
-	doctest wheel-test format clean
+	doctest docs wheel-test format clean
 
 help:  ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ evenness: $(READY)  ## Replay a log by seconds and set adversaries on it (TRACE=
 
 check: test check-rest  ## Run exactly what CI runs
 
-check-rest: lint types doctest wheel-test matrix-short  ## Run what CI runs after the tests
+check-rest: lint types doctest docs wheel-test matrix-short  ## Run what CI runs after the tests
 
 lint: $(READY)  ## Look for mistakes and unformatted code
 	$(BIN)/ruff check .
@@ -66,6 +66,12 @@ types: $(READY)  ## Check the types of src, strictly
 
 doctest: $(READY)  ## Run the examples in docstrings
 	$(BIN)/python -m pytest --doctest-modules src --quiet $(NO_DOCTEST)
+
+docs: $(READY)  ## Build the documentation, with every warning an error: build/docs/index.html
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+		--conf-dir docs --doctree-dir build/doctrees . build/docs
+	@! grep -rE '<(script|link|img)[^>]* (src|href)="(https?:)?//' build/docs --include='*.html' \
+		|| { echo "a page loads something from elsewhere" >&2; exit 1; }
 
 wheel-test: $(READY)  ## Run the unit and conformance tests against the built wheel
 	rm -rf dist build $(WHEEL_VENV)

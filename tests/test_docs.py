@@ -71,8 +71,16 @@ def test_every_python_block_can_be_parsed(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = {(DOCS / target).resolve() for target in targets(DOCS / "README.md")}
-    own = {DOCS / "README.md", DOCS / "plan.md"}
+    own = {DOCS / "README.md", DOCS / "index.md", DOCS / "plan.md"}
     assert {*DOCS.rglob("*.md"), *EXAMPLES} - own <= index
+
+
+def test_the_index_that_github_shows_is_the_site_s_navigation() -> None:
+    trees = re.findall(r"^```{toctree}\n(.*?)^```$", (DOCS / "index.md").read_text(), re.S | re.M)
+    lines = [line for tree in trees for line in tree.split() if "/" in line]
+    pages = [ROOT / line[1:] if line[0] == "/" else DOCS / line for line in lines]
+    index = [(DOCS / target).resolve() for target in targets(DOCS / "README.md")]
+    assert index == [page.with_suffix(".md") for page in pages]
 
 
 def shown(default: object) -> str:
