@@ -340,8 +340,9 @@ class _Link:
             fault._send_late = lambda: self._server.sendall(request)
             fault.then()
             self._is_mute = True
-            _shut(self._client)
+            # Said before the client can notice, here and below.
             fault.happened.set()
+            _shut(self._client)
             return False
         if fault.point is Point.REFUSED or fault.point in _REPLY_POINTS:
             self._awaiting_reply[number] = fault
@@ -371,8 +372,8 @@ class _Link:
             fault.happened.set()
             return True
         if fault.point is Point.REFUSED:
-            self._say(fault.reply)
             fault.happened.set()
+            self._say(fault.reply)
             return True
         if fault.point is Point.IN_REPLY:
             self._client.sendall(reply[: len(reply) // 2])
@@ -387,8 +388,8 @@ class _Link:
                 self._client.sendall(reply)
 
     def _strike(self, fault: Fault) -> None:
-        self.cut()
         fault.happened.set()
+        self.cut()
 
 
 def _shut(end: socket.socket, *, is_reset: bool = False) -> None:

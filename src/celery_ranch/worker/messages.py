@@ -141,7 +141,8 @@ def build_message(
         delivery_info={
             "exchange": "",
             "routing_key": lease.queue,
-            "redelivered": lease.deliveries > 0,
+            # A worker may die between the start of a task and telling the store of it.
+            "redelivered": lease.deliveries > 0 or lease.is_suspect,
         },
         properties=dict(envelope.properties),
         headers=headers,
