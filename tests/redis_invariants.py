@@ -109,6 +109,7 @@ def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     state.check_races()
     state.check_index()
     state.check_timers()
+    state.check_tags()
     state.check_publishers()
 
 
@@ -149,6 +150,19 @@ class State:
             for name in self._names("held:")
             for held in self._client.hgetall(name).values()
         ]
+
+    @cached_property
+    def policies(self) -> dict[bytes, tuple[float, ...]]:
+        return {t: struct.unpack(">5d", packed) for t, packed in self._hash("policies").items()}
+
+    @cached_property
+    def tags(self) -> dict[bytes, list[str]]:
+        return {name: tags.decode().split("\x1f") for name, tags in self._hash("tags").items()}
+
+    @cached_property
+    def data(self) -> dict[bytes, dict[str, str]]:
+        texts = {name: told.decode().split("\x1f") for name, told in self._hash("data").items()}
+        return {name: dict(zip(told[::2], told[1::2], strict=True)) for name, told in texts.items()}
 
     def leaf_of(self, key: bytes) -> bytes:
         """Where the entries of a key wait."""
@@ -232,6 +246,12 @@ class State:
                 expected.append((b"%016d%s%s" % (node.limits.timer, JOIN, name), node.limits.due))
         assert sorted(self._sorted_set("timers")) == sorted(expected)
         assert set(self.delayed) <= set(self.nodes)
+
+    def check_tags(self) -> None:
+        expected = [
+            (tag.encode() + JOIN + name) for name, tags in self.tags.items() for tag in tags
+        ]
+        assert sorted(expected) == [member for member, _ in self._sorted_set("tagged")]
 
     def check_publishers(self) -> None:
         for name in self._names("publisher:"):

@@ -8,6 +8,7 @@
     ├── InvalidCostError(cost, allowed)
     ├── InvalidLimitError(limit, value, allowed)
     ├── InvalidTagError(tag, allowed)
+    ├── InvalidDataError(value, allowed)
     ├── BacklogFullError(key, limit)
     ├── RoutingError(task, reason)
     ├── BatchTooLargeError(size, limit)
@@ -30,6 +31,7 @@ __all__ = [
     "BatchTooLargeError",
     "ConfigurationError",
     "InvalidCostError",
+    "InvalidDataError",
     "InvalidKeyError",
     "InvalidLevelError",
     "InvalidLimitError",
@@ -138,6 +140,18 @@ class InvalidTagError(RanchError):
 
     def __str__(self) -> str:
         return f"{_shown(self.tag)} is not a tag; allowed: {self.allowed}"
+
+
+class InvalidDataError(RanchError):
+    """Custom data of a key cannot be stored. Nothing was changed."""
+
+    def __init__(self, value: Any, allowed: str) -> None:
+        super().__init__(value, allowed)
+        self.value = value
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{_shown(self.value)} cannot be noted of a key; allowed: {self.allowed}"
 
 
 class BacklogFullError(RanchError):

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 
 from celery_ranch.engines.memory import MemoryEngine
+from celery_ranch.engines.wire import target_text
 from celery_ranch.scheduling.limits import NO_LIMITS, Limits
 from tests.redis_invariants import Limits as StoredLimits
 from tests.redis_invariants import Race, State, parent_of
@@ -41,6 +42,13 @@ def state_in_memory(engine: MemoryEngine, name: str) -> Remembered:
             "limits": _numbers(limits),
             "rate": (nodes._arrival_us.get(path, 0), *nodes._timer.get(path, (0, 0))),
         }
+    policies = nodes.policies
+    found["set"] = {
+        target_text(target).encode(): (policy.share or -1, *_numbers(policy.limits))
+        for target, policy in policies._set.items()
+    }
+    found["tags"] = {"/".join(path): sorted(tags) for path, tags in policies._tags.items()}
+    found["data"] = {"/".join(path): data for path, data in policies._data.items()}
     found["races"] = {
         (level, "/".join(path)): facts
         for (level, path), race in races.items()
@@ -74,6 +82,9 @@ def state_in_redis(client: redis.Redis, prefix: str, name: str, tag_limit: int) 
             "limits": limits[:4],
             "rate": limits[4:],
         }
+    found["set"] = {target: tuple(policy) for target, policy in state.policies.items()}
+    found["tags"] = {_shown(name): sorted(tags) for name, tags in state.tags.items()}
+    found["data"] = {_shown(name): data for name, data in state.data.items()}
     found["races"] = {
         (level, _shown(parent)): facts
         for (level, parent), race in state.races.items()

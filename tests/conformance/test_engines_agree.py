@@ -34,7 +34,7 @@ from celery_ranch.scheduling.model import (
     OutcomeKind,
     Publish,
 )
-from celery_ranch.scheduling.policies import Depth, Tag
+from celery_ranch.scheduling.policies import Depth, Tag, Weighed
 from tests.conformance.states import state_in_memory, state_in_redis
 from tests.redis_invariants import check_queue
 
@@ -52,8 +52,10 @@ KEYS = (
 )
 #: Keys, and what none of the entries has as its key: a node between, one below.
 PATHS = (*KEYS, ("b", "x"), ("a", "y", "deep"))
-TAGS = ("premium", "slow")
+TAGS = ("tier=premium", "tier=free", "is=slow")
 TARGETS = (*PATHS, *map(Tag, TAGS), Depth(1), Depth(2), Depth(3))
+#: What is noted of keys: none, a little, half of what there is room for.
+TEXTS = (None, "1", '"é"', '"' + "x" * 4_000 + '"')
 WORKERS = ("w1", "w2", "w 3")
 SHARES = (None, 0.01, 0.3, 1.0, 3.0, 100.0)
 RATES = (None, None, Rate(UNLIMITED), Rate(100_000), Rate(2_000_000, 3), Rate(30_000_000, 2))
@@ -75,6 +77,7 @@ queues = st.sampled_from(QUEUES)
 keys = st.sampled_from(KEYS)
 paths = st.sampled_from(PATHS)
 targets = st.sampled_from(TARGETS)
+share_targets = st.sampled_from((*TARGETS, *map(Weighed, PATHS)))
 counts = st.sampled_from([None, None, UNLIMITED, 1, 2, 20])
 limits = st.builds(Limits, counts, st.sampled_from(RATES), counts)
 workers = st.sampled_from(WORKERS)
@@ -217,7 +220,7 @@ class EnginesAgree(RuleBasedStateMachine):
         for _ in range(4):
             self.now("reap", 1_000)
 
-    @rule(queue=queues, of=targets, share=st.sampled_from(SHARES))
+    @rule(queue=queues, of=share_targets, share=st.sampled_from(SHARES))
     def set_share(self, queue: str, of: Any, share: float | None) -> None:
         self.now("set_share", queue, of, share)
 
@@ -225,9 +228,26 @@ class EnginesAgree(RuleBasedStateMachine):
     def set_limits(self, queue: str, of: Any, limits: Limits) -> None:
         self.now("set_limits", queue, of, limits)
 
-    @rule(queue=queues, path=paths, tag=st.sampled_from(TAGS), is_given=st.booleans())
-    def tag(self, queue: str, path: Any, tag: str, is_given: bool) -> None:
-        self.both("add_tag" if is_given else "remove_tag", queue, path, tag)
+    @rule(queue=queues, path=paths, tag=st.sampled_from(TAGS), is_only=st.booleans())
+    def tag(self, queue: str, path: Any, tag: str, is_only: bool) -> None:
+        self.both("add_tag", queue, path, tag, is_only=is_only)
+
+    @rule(queue=queues, path=paths, tag=st.sampled_from(TAGS))
+    def untag(self, queue: str, path: Any, tag: str) -> None:
+        self.both("remove_tag", queue, path, tag)
+
+    @rule(
+        queue=queues,
+        path=paths,
+        name=st.sampled_from(["x", "an é"]),
+        text=st.sampled_from(TEXTS),
+    )
+    def note(self, queue: str, path: Any, name: str, text: str | None) -> None:
+        self.both("set_data", queue, path, name, text)
+
+    @rule(queue=queues, path=paths, tag=st.sampled_from([*TAGS, "tier="]))
+    def look(self, queue: str, path: Any, tag: str) -> None:
+        self.both("details", queue, path)
         self.both("tagged", queue, tag)
 
     @rule(queue=queues, path=paths, is_paused=st.booleans())

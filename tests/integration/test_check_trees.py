@@ -25,6 +25,8 @@ class Store:
     def __init__(self, client: Any, engine: RedisEngine) -> None:
         self.client = client
         self.engine = engine
+        engine.add_tag(QUEUE, ("acme", "alice"), "tier=gold")
+        engine.set_data(QUEUE, ("acme",), "cores", "4")
         engine.set_limits(QUEUE, ("slow",), limits_of(rate="1/h"))
         engine.set_limits(QUEUE, ("full", "one"), limits_of(concurrency=1))
         engine.enqueue(
@@ -122,6 +124,16 @@ BREAKS = {
     "a timer rings for a node that waits for nothing": Break(
         lambda s: s.client.zadd(s.name("timers"), {b"%016d\x1facme" % 1: 5}),
         {("stray timer", "acme")},
+    ),
+    "a key is not found by its tag": Break(
+        lambda s: s.client.delete(s.name("tagged")), {("wrong tag", "acme/alice")}
+    ),
+    "a key is found by a tag that it does not have": Break(
+        lambda s: s.client.zadd(s.name("tagged"), {f"tier=free{JOIN}acme{JOIN}alice": 0}),
+        {("wrong tag", "acme/alice")},
+    ),
+    "what is noted of a key is not ours": Break(
+        lambda s: s.client.hset(s.name("data"), "acme", "cores"), {("unreadable", "acme")}
     ),
     "a child's record is gone": Break(
         lambda s: s.client.hdel(s.name("nodes"), f"acme{JOIN}alice"),

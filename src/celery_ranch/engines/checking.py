@@ -19,7 +19,7 @@ _MOST_KEYS = 1_000
 #: How a script names a key or a race that it left for a walk of its own.
 _LONG = "long"
 
-_PLACES = ("timers", "dead", "reasons")
+_PLACES = ("timers", "dead", "reasons", "tags", "tagged", "data")
 
 #: What joins the parts of a key in the store (wire.py).
 _JOIN = "\x1f"

@@ -13,12 +13,13 @@ from celery_ranch.scheduling.model import (
     TAG_LIMIT,
     DeadLetter,
     EngineSettings,
+    KeyDetails,
     KeyPath,
     KeySnapshot,
     QueueSnapshot,
     valid_share,
 )
-from celery_ranch.scheduling.policies import Target
+from celery_ranch.scheduling.policies import ShareTarget, Target
 
 __all__ = ["MemoryControl"]
 
@@ -46,7 +47,7 @@ class MemoryControl:
     # -- control -----------------------------------------------------------------
 
     def set_share(
-        self, queue: str, target: Target, share: float | None, *, now_us: int | None = None
+        self, queue: str, target: ShareTarget, share: float | None, *, now_us: int | None = None
     ) -> None:
         share = None if share is None else valid_share(share)
         with self._changed:
@@ -65,9 +66,9 @@ class MemoryControl:
             state.nodes.set_limits(target, limits, self._now_us(now_us))
             self._leave_token(state, due_at_us)
 
-    def add_tag(self, queue: str, key: KeyPath, tag: str) -> None:
+    def add_tag(self, queue: str, key: KeyPath, tag: str, *, is_only: bool = False) -> None:
         with self._changed:
-            self._open(queue).nodes.policies.add_tag(key, tag)
+            self._open(queue).nodes.policies.add_tag(key, tag, is_only=is_only)
 
     def remove_tag(self, queue: str, key: KeyPath, tag: str) -> None:
         with self._changed:
@@ -77,6 +78,10 @@ class MemoryControl:
         with self._changed:
             state = self._queues.get(queue)
             return frozenset() if state is None else state.nodes.policies.tagged(tag)
+
+    def set_data(self, queue: str, key: KeyPath, name: str, text: str | None) -> bool:
+        with self._changed:
+            return self._open(queue).nodes.policies.set_data(key, name, text)
 
     def pause(self, queue: str, key: KeyPath) -> None:
         with self._changed:
@@ -131,6 +136,14 @@ class MemoryControl:
         with self._changed:
             state = self._queues.get(queue)
             return (0, ()) if state is None else state.keys(cursor, count)
+
+    def details(self, queue: str, key: KeyPath) -> KeyDetails:
+        with self._changed:
+            state = self._open(queue)
+            policies = state.nodes.policies
+            share = policies.set_by_hand(key).share
+            by_hand = 1.0 if share is None else share
+            return KeyDetails(state.key_snapshot(key), by_hand, policies.data(key))
 
     def pending(
         self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000

@@ -10,7 +10,7 @@ from celery_ranch.scheduling.fairness import FairTree
 from celery_ranch.scheduling.limits import NO_LIMITS, UNLIMITED, Limits
 from celery_ranch.scheduling.model import KeyPath
 from celery_ranch.scheduling.nodes import Block, key_of
-from celery_ranch.scheduling.policies import Policies, Target
+from celery_ranch.scheduling.policies import Policies, ShareTarget, Target, Weighed
 
 __all__ = ["Nodes", "prefixes"]
 
@@ -54,7 +54,7 @@ class Nodes:
 
     # -- what is set -----------------------------------------------------------
 
-    def set_share(self, target: Target, share: float | None, now_us: int) -> None:
+    def set_share(self, target: ShareTarget, share: float | None, now_us: int) -> None:
         """Set a share, None to take it back."""
         self.policies.set_share(target, share)
         self._hold_at_once(target, now_us)
@@ -71,6 +71,13 @@ class Nodes:
     def resume(self, path: KeyPath) -> None:
         """Let a paused node be served again."""
         self.tree.unblock(path, Block.PAUSED)
+
+    def share(self, path: KeyPath) -> float:
+        """Return the share of a node, or what it will be once the node is known."""
+        if path in self.tree:
+            return self.tree.share(path)
+        share = self.policies.holding(path).share
+        return 1.0 if share is None else share
 
     def limits(self, path: KeyPath) -> Limits:
         """Return the limits that hold for a node now."""
@@ -140,15 +147,17 @@ class Nodes:
         """Drop all memory of a node that `is_forgettable`."""
         self.tree.forget(path)
         self.estimates.forget(path)
+        self.policies.forget(path)
         for known in (self._limits, self._arrival_us, self._versions):
             known.pop(path, None)
 
     # -- within ----------------------------------------------------------------------
 
-    def _hold_at_once(self, target: Target, now_us: int) -> None:
-        if isinstance(target, tuple):
-            self.tree.know(target)
-            self._apply(target, now_us)
+    def _hold_at_once(self, target: ShareTarget, now_us: int) -> None:
+        path = target.path if isinstance(target, Weighed) else target
+        if isinstance(path, tuple):
+            self.tree.know(path)
+            self._apply(path, now_us)
 
     def _apply(self, path: KeyPath, now_us: int) -> None:
         """Let what is set hold for one node."""

@@ -343,7 +343,7 @@ class MemoryQueue:
         is_last = len(page) <= max(1, count)
         page = page[: max(1, count)]
         next_cursor = 0 if is_last else page[-1][0]
-        return next_cursor, tuple(self._key_snapshot(p) for _, p in page if p[-1] != OWN)
+        return next_cursor, tuple(self.key_snapshot(p) for _, p in page if p[-1] != OWN)
 
     def pending(self, key: KeyPath, offset: int, limit: int) -> tuple[tuple[str, bytes], ...]:
         """Return (entry id, message) of a slice of the key's backlog."""
@@ -356,15 +356,17 @@ class MemoryQueue:
         look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead)
         yield from look.violations(self._leased)
 
-    def _key_snapshot(self, key: KeyPath) -> KeySnapshot:
+    def key_snapshot(self, key: KeyPath) -> KeySnapshot:
+        """Return a key as it stands."""
         return KeySnapshot(
             key=key,
             waiting=self._backlog.waiting_of(key),
             delayed=self._backlog.delayed_of(key),
-            share=self._tree.share(key),
+            share=self.nodes.share(key),
             is_paused=bool(self._tree.blocks(key) & Block.PAUSED),
             last_leased_at_us=self._last_leased_at_us.get(key),
             in_service=self._tree.in_service(key),
+            tags=tuple(sorted(self.nodes.policies.tags(key))),
         )
 
     # -- within --------------------------------------------------------------------

@@ -41,6 +41,7 @@ VERBS = (
     "set_limits",
     "add_tag",
     "remove_tag",
+    "set_data",
     "pause",
     "resume",
     "cancel",
@@ -49,6 +50,7 @@ VERBS = (
     "delete_dead",
     "snapshot",
     "keys",
+    "details",
     "pending",
     *checking.VERBS,
 )

@@ -19,16 +19,20 @@ from celery_ranch.scheduling.model import (
     TAG_LIMIT,
     DeadLetter,
     EngineSettings,
+    KeyDetails,
     KeyPath,
     KeySnapshot,
     QueueSnapshot,
     valid_share,
 )
-from celery_ranch.scheduling.policies import Target
+from celery_ranch.scheduling.policies import MAX_DATA_BYTES, ShareTarget, Target
 
 __all__ = ["RedisControl"]
 
 T = TypeVar("T")
+
+#: How many nodes of a tag one command fetches.
+_PAGE = 1_000
 
 
 class RedisControl:
@@ -79,7 +83,7 @@ class RedisControl:
     # -- control ------------------------------------------------------------
 
     def set_share(
-        self, queue: str, target: Target, share: float | None, *, now_us: int | None = None
+        self, queue: str, target: ShareTarget, share: float | None, *, now_us: int | None = None
     ) -> None:
         """As `Engine.set_share`."""
         text = "-1" if share is None else repr(valid_share(share)).removesuffix(".0")
@@ -94,9 +98,11 @@ class RedisControl:
         name = wire.target_text(target)
         self._run(self._on_queue("set_limits", queue, _word, now_us, target=name, **numbers))
 
-    def add_tag(self, queue: str, key: KeyPath, tag: str) -> None:
+    def add_tag(self, queue: str, key: KeyPath, tag: str, *, is_only: bool = False) -> None:
         """As `Engine.add_tag`."""
-        self._run(self._on_queue("add_tag", queue, _word, key=wire.key_text(key), tag=tag))
+        named: dict[str, Argument] = {"tag": tag, "is_only": int(is_only)}
+        named["key"] = wire.key_text(key)
+        self._run(self._on_queue("add_tag", queue, _word, None, **named))
 
     def remove_tag(self, queue: str, key: KeyPath, tag: str) -> None:
         """As `Engine.remove_tag`."""
@@ -104,8 +110,22 @@ class RedisControl:
 
     def tagged(self, queue: str, tag: str) -> frozenset[KeyPath]:
         """As `Engine.tagged`."""
-        return wire.read_tagged(
-            self._connections.run(("SMEMBERS", f"{self._base(queue)}tagged:{tag}"))
+        place = f"{self._base(queue)}tagged"
+        least, end = wire.tagged_range(tag)
+        found: set[KeyPath] = set()
+        while True:
+            page = ("ZRANGE", place, least, end, "BYLEX", "LIMIT", 0, _PAGE)
+            members = self._connections.run(page)
+            found.update(map(wire.read_tagged, members))
+            if len(members) < _PAGE:
+                return frozenset(found)
+            least = b"(" + members[-1]
+
+    def set_data(self, queue: str, key: KeyPath, name: str, text: str | None) -> bool:
+        """As `Engine.set_data`."""
+        named = {"key": wire.key_text(key), "name": name, "value": text or ""}
+        return self._run(
+            self._on_queue("set_data", queue, _says("noted"), None, most=MAX_DATA_BYTES, **named)
         )
 
     def pause(self, queue: str, key: KeyPath) -> None:
@@ -164,6 +184,12 @@ class RedisControl:
         """As `Engine.keys`."""
         count = max(1, min(count, 1_000))
         return self._run(self._on_queue("keys", queue, wire.read_keys, cursor=cursor, limit=count))
+
+    def details(self, queue: str, key: KeyPath) -> KeyDetails:
+        """As `Engine.details`."""
+        return self._run(
+            self._on_queue("details", queue, wire.read_details, key=wire.key_text(key))
+        )
 
     def pending(
         self, queue: str, key: KeyPath, offset: int = 0, limit: int = 1_000

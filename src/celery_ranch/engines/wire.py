@@ -19,6 +19,7 @@ from celery_ranch.scheduling.model import (
     DeadLetter,
     Enqueued,
     Entry,
+    KeyDetails,
     KeyPath,
     KeySnapshot,
     Lease,
@@ -28,7 +29,7 @@ from celery_ranch.scheduling.model import (
     Reaped,
     key_path,
 )
-from celery_ranch.scheduling.policies import Tag, Target
+from celery_ranch.scheduling.policies import ShareTarget, Tag, Weighed
 
 __all__ = ["Request", "ScriptMissing"]
 
@@ -109,10 +110,12 @@ def _key(written: str) -> KeyPath:
     return tuple(_ESCAPED.sub(lambda found: _MEANT[found[1]], part) for part in parts)
 
 
-def target_text(target: Target) -> str:
+def target_text(target: ShareTarget) -> str:
     """Return whatever a share or limits are set of as the store writes it."""
     if isinstance(target, tuple):
         return "k" + key_text(target)
+    if isinstance(target, Weighed):
+        return "w" + key_text(target.path)
     return f"t{target.name}" if isinstance(target, Tag) else f"d{target.parts}"
 
 
@@ -247,8 +250,16 @@ def read_cancelled(reply: Any) -> bytes | None:
     return split_entry(reply[1])[4] if reply[0] == b"cancelled" else None
 
 
-def read_tagged(reply: Any) -> frozenset[KeyPath]:
-    return frozenset(_key(_shown(name)) for name in reply)
+def tagged_range(tag: str) -> tuple[bytes, bytes]:
+    """Return the first and the last of a tag's nodes there may be, for ZRANGE BYLEX."""
+    start = tag.encode()
+    if not tag.endswith("="):
+        start += _JOIN.encode()
+    return b"[" + start, b"(" + start[:-1] + bytes([start[-1] + 1])
+
+
+def read_tagged(member: bytes) -> KeyPath:
+    return _key(_shown(member).partition(_JOIN)[2])
 
 
 def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
@@ -285,21 +296,31 @@ def read_snapshot(reply: Any, queue: str) -> QueueSnapshot:
 
 
 def read_keys(reply: Any) -> tuple[int, tuple[KeySnapshot, ...]]:
-    keys = []
-    for at in range(2, len(reply), 7):
-        key, waiting, delayed, share, is_paused, leased_at, in_service = reply[at : at + 7]
-        keys.append(
-            KeySnapshot(
-                key=_key(_shown(key)),
-                waiting=waiting,
-                delayed=delayed,
-                share=float(share),
-                is_paused=bool(is_paused),
-                last_leased_at_us=leased_at or None,
-                in_service=in_service,
-            )
-        )
+    keys = (_read_key(reply[at : at + 8]) for at in range(2, len(reply), 8))
     return int(reply[1]), tuple(keys)
+
+
+def read_details(reply: Any) -> KeyDetails:
+    data = [_shown(text) for text in reply[10]]
+    return KeyDetails(
+        snapshot=_read_key(reply[1:9]),
+        share_by_hand=float(reply[9]),
+        data=dict(zip(data[::2], data[1::2], strict=True)),
+    )
+
+
+def _read_key(shown: Any) -> KeySnapshot:
+    key, waiting, delayed, share, is_paused, leased_at, in_service, tags = shown
+    return KeySnapshot(
+        key=_key(_shown(key)),
+        waiting=waiting,
+        delayed=delayed,
+        share=float(share),
+        is_paused=bool(is_paused),
+        last_leased_at_us=leased_at or None,
+        in_service=in_service,
+        tags=tuple(sorted(map(_shown, tags))),
+    )
 
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:

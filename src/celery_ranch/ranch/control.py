@@ -8,11 +8,23 @@ from celery.app.task import Context
 from celery.utils.log import get_logger
 
 from celery_ranch.envelope import request_facts, unpack
-from celery_ranch.errors import InvalidKeyError, InvalidTagError, UnknownEntryError
+from celery_ranch.errors import (
+    InvalidDataError,
+    InvalidKeyError,
+    InvalidTagError,
+    UnknownEntryError,
+)
 from celery_ranch.ranch.look import Look
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import MAX_KEY_PARTS, key_path, valid_share
-from celery_ranch.scheduling.policies import Depth, Tag, Target, tag_text
+from celery_ranch.scheduling.policies import (
+    MAX_DATA_BYTES,
+    Depth,
+    Tag,
+    Target,
+    data_text,
+    tag_text,
+)
 
 __all__ = ["Control"]
 
@@ -105,10 +117,44 @@ class Control(Look):
         """Take a tag from a key; nothing happens if it does not have it."""
         self.engine.remove_tag(self._queue(queue), key_path(key), tag_text(name, value))
 
-    def tagged(self, name: str, value: str, queue: str | None = None) -> list[Any]:
-        """Return the keys that have a tag, sorted."""
-        paths = self.engine.tagged(self._queue(queue), tag_text(name, value))
-        return [path[0] if len(path) == 1 else path for path in sorted(paths)]
+    def set_tag(self, key: Any, name: str, value: str, queue: str | None = None) -> None:
+        """Give a key a tag, and take all others of that name from it.
+
+        Raises:
+            InvalidKeyError, InvalidTagError, StoreError: Nothing changed.
+        """
+        tag = tag_text(name, value)
+        self.engine.add_tag(self._queue(queue), key_path(key), tag, is_only=True)
+
+    def set_custom_data(self, key: Any, name: str, value: Any, queue: str | None = None) -> None:
+        """Note something about a key, for a weight function or anybody else to read.
+
+        A key of which something is noted is remembered until that is taken
+        back, however long it is idle.
+
+        Args:
+            key: Of which.
+            name: What it is called: printable text of at most 128 bytes.
+            value: What JSON gives back as it was given. All that is noted of
+                a key has at most 8,192 bytes, names included.
+            queue: The queue that remembers it; None means the default one.
+
+        Raises:
+            InvalidKeyError, InvalidDataError, StoreError: Nothing changed.
+        """
+        text = data_text(name, value)
+        if not self.engine.set_data(self._queue(queue), key_path(key), name, text):
+            room = f"at most {MAX_DATA_BYTES:,} bytes with what else is noted of {key!r}"
+            raise InvalidDataError(value, room)
+
+    def remove_custom_data(self, key: Any, name: str, queue: str | None = None) -> None:
+        """Note something about a key no longer; nothing happens if it was not noted.
+
+        Raises:
+            InvalidKeyError, InvalidDataError, StoreError: Nothing changed.
+        """
+        data_text(name, None)
+        self.engine.set_data(self._queue(queue), key_path(key), name, None)
 
     def pause(self, key: Any, queue: str | None = None) -> None:
         """Let a key's tasks wait until it is resumed; they keep their places."""

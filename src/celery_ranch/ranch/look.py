@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -17,6 +18,7 @@ from celery_ranch.scheduling.model import (
     QueueSnapshot,
     key_path,
 )
+from celery_ranch.scheduling.policies import tag_text, tags_named
 
 __all__ = ["Look", "PendingTask"]
 
@@ -55,6 +57,29 @@ class Look(Access):
                     yield snapshot
             if not cursor:
                 return
+
+    def key(self, key: Any, queue: str | None = None) -> KeySnapshot:
+        """Return one key of a queue as it stands, an idle one if it is not remembered.
+
+        Raises:
+            InvalidKeyError, StoreError: It is no key; the store is away.
+        """
+        return self.engine.details(self._queue(queue), key_path(key)).snapshot
+
+    def custom_data(self, key: Any, queue: str | None = None) -> dict[str, Any]:
+        """Return what `set_custom_data` noted of a key, by name."""
+        data = self.engine.details(self._queue(queue), key_path(key)).data
+        return {name: json.loads(text) for name, text in sorted(data.items())}
+
+    def tagged(self, name: str, value: str | None = None, queue: str | None = None) -> list[Any]:
+        """Return the keys that have a tag, sorted; without a value, any of that name.
+
+        Raises:
+            InvalidTagError, StoreError: It is no tag; the store is away.
+        """
+        tag = tags_named(name) if value is None else tag_text(name, value)
+        paths = self.engine.tagged(self._queue(queue), tag)
+        return [path[0] if len(path) == 1 else path for path in sorted(paths)]
 
     def pending(
         self, key: Any, queue: str | None = None, offset: int = 0, limit: int = 1_000

@@ -19,6 +19,7 @@ from celery_ranch.scheduling.model import (
     DeadLetter,
     Enqueued,
     Entry,
+    KeyDetails,
     KeyPath,
     KeySnapshot,
     Leased,
@@ -27,7 +28,7 @@ from celery_ranch.scheduling.model import (
     QueueSnapshot,
     Reaped,
 )
-from celery_ranch.scheduling.policies import Target
+from celery_ranch.scheduling.policies import ShareTarget, Target
 
 __all__ = ["Engine"]
 
@@ -150,13 +151,15 @@ class Engine(Protocol):
     # -- control ------------------------------------------------------------
 
     def set_share(
-        self, queue: str, target: Target, share: float | None, *, now_us: int | None = None
+        self, queue: str, target: ShareTarget, share: float | None, *, now_us: int | None = None
     ) -> None:
         """Give a node a share, by its path, by a tag or by default; None takes it back.
 
         What is set of a path holds at once, for what waits as well; the rest
         for each node from the next time that something of it is stored,
-        leased or ended.
+        leased or ended. What a weight function says of a path goes over all
+        of these, until one is set of the path itself, and is forgotten with
+        an idle node.
         """
         ...
 
@@ -171,8 +174,8 @@ class Engine(Protocol):
         """
         ...
 
-    def add_tag(self, queue: str, key: KeyPath, tag: str) -> None:
-        """Give a node a tag."""
+    def add_tag(self, queue: str, key: KeyPath, tag: str, *, is_only: bool = False) -> None:
+        """Give a node a tag; if it is to be the only one of its name, take the others."""
         ...
 
     def remove_tag(self, queue: str, key: KeyPath, tag: str) -> None:
@@ -180,7 +183,18 @@ class Engine(Protocol):
         ...
 
     def tagged(self, queue: str, tag: str) -> frozenset[KeyPath]:
-        """Return the nodes that have a tag."""
+        """Return the nodes that have a tag, or with `tags_named` any of a name.
+
+        A node that has it all the time is among them.
+        """
+        ...
+
+    def set_data(self, queue: str, key: KeyPath, name: str, text: str | None) -> bool:
+        """Note something about a node, None to note it no longer.
+
+        Returns False, and nothing changed, if what is noted of the node,
+        names included, would come to more than `MAX_DATA_BYTES`.
+        """
         ...
 
     def pause(self, queue: str, key: KeyPath) -> None:
@@ -229,6 +243,10 @@ class Engine(Protocol):
         As with Redis' SCAN, a key present all the time is returned at least
         once, and `count` is a wish. Idle keys still remembered are included.
         """
+        ...
+
+    def details(self, queue: str, key: KeyPath) -> KeyDetails:
+        """Return all that is remembered of one key."""
         ...
 
     def pending(

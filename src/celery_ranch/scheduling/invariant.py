@@ -35,6 +35,8 @@ class ViolationKind(str, Enum):
     """A dead letter does not say why it died."""
     STRAY_REASON = "stray reason"
     """There is a reason for a death, and no such dead letter."""
+    WRONG_TAG = "wrong tag"
+    """A key has a tag and is not found by it, or the reverse."""
     WRONG_COUNT = "wrong count"
     """A counter does not say what there is."""
     TOO_MANY_TOKENS = "too many tokens"
@@ -56,6 +58,7 @@ _SENTENCES = {
     ViolationKind.STRAY_TIMER: "a timer is set for key {name!r} and should not be",
     ViolationKind.NO_REASON: "dead letter {name!r} has no reason",
     ViolationKind.STRAY_REASON: "{name!r} has a reason to be dead and is no dead letter",
+    ViolationKind.WRONG_TAG: "key {name!r} and tag {detail!r} belong together one way only",
     ViolationKind.WRONG_COUNT: "{name}: {detail}",
     ViolationKind.TOO_MANY_TOKENS: "there are {detail} wake-up tokens",
     ViolationKind.UNLISTED_QUEUE: "it has had entries and is not in the list of queues",

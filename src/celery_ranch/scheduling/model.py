@@ -8,7 +8,8 @@ give; what the rule charges for them are integers (see `charge`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ __all__ = [
     "EngineSettings",
     "Enqueued",
     "Entry",
+    "KeyDetails",
     "KeyPath",
     "KeySnapshot",
     "Lease",
@@ -307,6 +309,20 @@ class KeySnapshot:
     """When an entry of the key was last leased; None if never, or forgotten."""
     in_service: int = 0
     """How many of its entries, and of those below it, are leased and not finished."""
+    tags: tuple[str, ...] = ()
+    """Sorted, each a name, an equals sign and a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDetails:
+    """All that is remembered of one key of one queue."""
+
+    snapshot: KeySnapshot
+    """As of an idle key where nothing of it is stored."""
+    share_by_hand: float = 1.0
+    """What its share would be if there were no weight function."""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Its custom data, by name: JSON."""
 
 
 @dataclass(frozen=True, slots=True)

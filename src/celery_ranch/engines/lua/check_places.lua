@@ -1,9 +1,10 @@
 -- check_places: look whether what stands in a place belongs there.
 --
--- NEEDS  checking
+-- NEEDS  checking, policies, data
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
---        place      str   ready, delayed, index, old_index, timers, dead or reasons
+--        place      str   ready, delayed, index, old_index, timers, dead, reasons, tags,
+--                         tagged or data
 --        key        str   whose, if ready or delayed; the parent's, if an index
 --        level      num   at which, if ready or an index
 --        cursor     str   0, or where the last reply ended
@@ -57,8 +58,33 @@ function places.reasons()
   end
 end
 
+function places.tags()
+  return rare(q, 'tags'), function(name, record)
+    for tag in string.gmatch(record, '[^\31]+') do
+      if not redis.call('ZSCORE', rare(q, 'tagged'), tagged_member(tag, name)) then
+        found('wrong tag', name, tag)
+      end
+    end
+  end
+end
+function places.tagged()
+  return rare(q, 'tagged'), function(member)
+    local tag, name = string.match(member, '^([^\31]*)\31(.*)$')
+    for _, its_tag in ipairs(tag and tags_of(q, name) or {}) do
+      if its_tag == tag then return end
+    end
+    found('wrong tag', name or '', tag or member)
+  end
+end
+function places.data()
+  return rare(q, 'data'), function(name)
+    if not data_of(base, name) then found('unreadable', name, 'data of') end
+  end
+end
+
+local is_hash = {reasons = true, tags = true, data = true}
 local name, check = places[place]()
-local scan = redis.call(place == 'reasons' and 'HSCAN' or 'ZSCAN', name, cursor, 'COUNT', limit)
+local scan = redis.call(is_hash[place] and 'HSCAN' or 'ZSCAN', name, cursor, 'COUNT', limit)
 reply[2] = scan[1]
 for i = 1, #scan[2], 2 do check(scan[2][i], scan[2][i + 1]) end
 return reply

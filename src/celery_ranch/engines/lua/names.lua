@@ -11,7 +11,7 @@
 --        rare(q, name)        the name of one that verbs seldom need
 --        ready_of(q, level, key)  zset  entry id -> sequence
 --        delayed_of(q, key)   zset  sequence, flag, level, entry id -> due time
---        tagged_of(q, tag)    set   nodes that have the tag
+--        tagged_member(tag, name)   of a node with a tag, in the set of all of these
 --        publisher_of(q, id)  str   number of the last of its publishes that was stored
 --        held_of(q, worker)   hash  lease number -> what is leased (see leases.lua)
 --        parent_of(name)      the node above; empty: the root
@@ -29,6 +29,7 @@
 -- timers   zset  sequence + key -> due time of the key's earliest delayed entry;
 --                sequence + "\31" + node -> when its rate lets another start
 -- policies hash  what is set (see policies.lua); tags: hash, node -> its tags
+-- tagged   zset  tag + "\31" + node -> 0; data: hash, node -> its data (see data.lua)
 -- workers  zset  worker -> until when its leases are valid
 -- dead     zset  entry id -> the how-manieth to die; reasons: hash, when and why
 -- wake     list  at most one token
@@ -86,8 +87,8 @@ local function delayed_of(q, key)
   return q.base .. 'delayed:' .. key
 end
 
-local function tagged_of(q, tag)
-  return q.base .. 'tagged:' .. tag
+local function tagged_member(tag, name)
+  return tag .. '\31' .. name
 end
 
 local function publisher_of(q, id)

@@ -8,7 +8,10 @@
 --                               and backlog, each -1 where it was not
 --        set_policy(q, target, changes, now)  set some of it, for the node at once
 --        tags_of(q, name)       a list of a node's tags
+--        set_tags(q, name, tags)  the reverse; what they set holds from its next time on
 --        count_change(q)        what was set of unnamed nodes is another
+--        set_by_hand(q, name)   what would hold for a node without a weight function
+--        holding(q, name)       what holds for it
 --        limits_of(q, name)     what holds of them for a node now
 --        refresh(q, key, now)   let what was set by tags and by default hold for the
 --                               nodes of a key
@@ -18,7 +21,8 @@
 --                               something was handed out or ended; q.is_unblocked is set
 --                               if one came to be below its limits
 --
--- A target is 'k' and a node's name, 't' and a tag, or 'd' and a number of parts.
+-- A target is 'k' and a node's name, 't' and a tag, or 'd' and a number of parts;
+-- 'w' and a node's name: the share that a weight function gave it.
 -- Its policy is packed: those five. 0 says that there is no limit although others
 -- would set one. A node's limits have as well what its rate has come to: the
 -- theoretical arrival time, and when and by which timer it may start again (0: it may).
@@ -41,14 +45,29 @@ local function policy_of(q, target)
 end
 
 local function tags_of(q, name)
-  local packed_tags = redis.call('HGET', rare(q, 'tags'), name)
-  if not packed_tags then return {} end
-  local is_read, tags = pcall(cmsgpack.unpack, packed_tags)
-  return is_read and type(tags) == 'table' and tags or {}
+  local record, tags = redis.pcall('HGET', rare(q, 'tags'), name), {}
+  if type(record) ~= 'string' then return tags end
+  for tag in string.gmatch(record, '[^\31]+') do tags[#tags + 1] = tag end
+  return tags
 end
 
 local function count_change(q)
   q.version = q.version + 1
+end
+
+local function set_tags(q, name, tags)
+  if #tags > 0 then
+    redis.call('HSET', rare(q, 'tags'), name, table.concat(tags, '\31'))
+  else
+    redis.call('HDEL', rare(q, 'tags'), name)
+  end
+  local node = node_of(q, name)
+  if q.version == 0 then
+    count_change(q)
+  elseif node.is_known then
+    -- No version is 0, and no other node is concerned.
+    node.version, node.is_changed = 0, true
+  end
 end
 
 local function is_stricter(limit, than)
@@ -84,12 +103,18 @@ local function fill_in(policy, others)
 end
 
 -- What was set of the node itself goes first, then its tags, then its depth's default.
-local function holding(q, name)
+local function set_by_hand(q, name)
   local policy, tagged = policy_of(q, 'k' .. name), no_policy()
   for _, tag in ipairs(tags_of(q, name)) do take_strictest(tagged, policy_of(q, 't' .. tag)) end
   fill_in(policy, tagged)
   fill_in(policy, policy_of(q, 'd' .. text(#way_of(name))))
   if policy.share < 0 then policy.share = 1 end
+  return policy
+end
+
+local function holding(q, name)
+  local policy, weighed = set_by_hand(q, name), policy_of(q, 'w' .. name)
+  if weighed.share >= 0 then policy.share = weighed.share end
   return policy
 end
 
@@ -182,10 +207,12 @@ local function set_policy(q, target, changes, now)
     redis.call('HSET', rare(q, 'policies'), target, struct.pack(POLICY, policy.share,
       policy.concurrency, policy.interval, policy.burst, policy.backlog))
   end
-  local is_node = string.sub(target, 1, 1) == 'k'
+  local kind, name = string.sub(target, 1, 1), string.sub(target, 2)
+  local is_node = kind == 'k' or kind == 'w'
+  if kind == 'k' and changes.share then redis.call('HDEL', rare(q, 'policies'), 'w' .. name) end
   -- What is set of a node concerns no other, but that anything is set does.
   if not is_node or q.version == 0 then count_change(q) end
-  if is_node then apply(q, known(q, string.sub(target, 2)), now) end
+  if is_node then apply(q, known(q, name), now) end
 end
 
 local function limits_of(q, name)

@@ -9,16 +9,13 @@
 make_room(base)
 local q = open(base)
 if not is_sound(q) then return refusal(q) end
-local others = {}
-for _, other in ipairs(tags_of(q, key)) do
+local tags, others = tags_of(q, key), {}
+for _, other in ipairs(tags) do
   if other ~= tag then others[#others + 1] = other end
 end
-if #others > 0 then
-  redis.call('HSET', rare(q, 'tags'), key, cmsgpack.pack(others))
-else
-  redis.call('HDEL', rare(q, 'tags'), key)
+redis.call('ZREM', rare(q, 'tagged'), tagged_member(tag, key))
+if #others < #tags then
+  set_tags(q, key, others)
+  save(q)
 end
-redis.call('SREM', tagged_of(q, tag), key)
-count_change(q)
-save(q)
 return {'untagged'}

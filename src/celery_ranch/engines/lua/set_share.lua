@@ -4,7 +4,8 @@
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
---        target     str   'k' and a node's name, 't' and a tag, or 'd' and a number of parts
+--        target     str   'k' or 'w' and a node's name, 't' and a tag, or 'd' and a
+--                         number of parts
 --        share      num   -1: it is set no longer
 -- GIVES  shared           the target has the share
 now = time_of(now)

@@ -23,7 +23,8 @@ local function has_entries(q, node)
 end
 
 local function is_named(q, name)
-  return q.version > 0 and (redis.call('HEXISTS', rare(q, 'policies'), 'k' .. name) == 1
+  -- Where it cannot be known, something is noted.
+  return redis.pcall('HEXISTS', rare(q, 'data'), name) ~= 0 or q.version > 0 and (redis.call('HEXISTS', rare(q, 'policies'), 'k' .. name) == 1
     or redis.call('HEXISTS', rare(q, 'tags'), name) == 1)
 end
 
@@ -43,6 +44,9 @@ local function sweep(q, reaping, now, idle_us, limit)
     local node = read_node(q, scan[2][i], scan[2][i + 1])
     if is_forgettable(q, node, now, idle_us) then idle[#idle + 1] = node end
   end
-  for _, node in ipairs(idle) do forget(q, node) end
+  for _, node in ipairs(idle) do
+    forget(q, node)
+    if q.version > 0 then redis.call('HDEL', rare(q, 'policies'), 'w' .. node.name) end
+  end
   if scan[1] ~= cursor then redis.call('HSET', reaping, q.base, scan[1]) end
 end
