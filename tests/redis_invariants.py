@@ -12,8 +12,11 @@ import redis
 
 from celery_ranch.scheduling.model import PUBLISHER_MEMORY_MS
 
-COUNTERS = ("sequence", "number", "delayed", "turn", "deaths", "version", "paths", "estimate")
-TREE = struct.Struct(">8d")
+COUNTERS = (
+    *("sequence", "number", "delayed", "turn", "deaths", "version", "paths", "estimate"),
+    "stored",
+)
+TREE = struct.Struct(">9d")
 #: A race of the root: its level, and what every race has, and a level's credit.
 LEVEL = struct.Struct(">2B6d")
 STATES = ("leased", "started", "acknowledged", "finished")

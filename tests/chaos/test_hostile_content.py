@@ -94,13 +94,15 @@ JUNK = b"\xff\x00 junk"
 DAMAGES = {
     "garbage for an entry": Damage(record_of(JUNK), WAITS, "unreadable record"),
     "nothing for an entry": Damage(record_of(b""), WAITS, "unreadable record"),
-    "an entry cut off": Damage(record_of(b"0 - - 5 - 4 ac"), WAITS, "unreadable record"),
-    "an entry without message": Damage(record_of(b"0 - - 5 - 4 acme"), WAITS, "unreadable message"),
+    "an entry cut off": Damage(record_of(b"0 - - 0 5 - 4 ac"), WAITS, "unreadable record"),
+    "an entry without message": Damage(
+        record_of(b"0 - - 0 5 - 4 acme"), WAITS, "unreadable message"
+    ),
     "an entry of half a message": Damage(
-        record_of(b'0 - - 5 - 4 acme{"t": "hostile_app.note", "i"'), WAITS, "unreadable message"
+        record_of(b'0 - - 0 5 - 4 acme{"t": "hostile_app.note", "i"'), WAITS, "unreadable message"
     ),
     "an entry of an empty key": Damage(
-        record_of(b'0 - - 5 - 0 {"t": 5}\n[]'), WAITS, "unreadable message"
+        record_of(b'0 - - 0 5 - 0 {"t": 5}\n[]'), WAITS, "unreadable message"
     ),
     "garbage in a backlog": Damage(member_of("ready:5:acme", JUNK), reason="unreadable record"),
     "garbage among what is delayed": Damage(

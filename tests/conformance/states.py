@@ -21,7 +21,7 @@ def state_in_memory(engine: MemoryEngine, name: str) -> Remembered:
     tree, nodes = queue._tree, queue.nodes
     races = {(level, ()): race for level, race in tree._root.races.items()}
     found: Remembered = {
-        "counters": (queue._backlog._sequence, queue._number, queue.turn),
+        "counters": (queue._backlog._sequence, queue._number, queue.turn, queue.stored),
         "estimate": nodes.estimates._of_all or 0,
         "credits": {at: credit for at, credit in queue._levels._credits.items() if credit},
     }
@@ -62,7 +62,7 @@ def state_in_redis(client: redis.Redis, prefix: str, name: str, tag_limit: int) 
     state = State(client, f"{prefix}{{{name}}}:")
     tree = state.tree
     found: Remembered = {
-        "counters": (tree["sequence"], tree["number"], tree["turn"]),
+        "counters": (tree["sequence"], tree["number"], tree["turn"], tree["stored"]),
         "estimate": tree["estimate"],
         "credits": {level: credit for level, credit in state.credits.items() if credit},
     }

@@ -368,12 +368,12 @@ def test_an_entry_whose_record_cannot_be_read_goes_to_the_dead_letters(
     engine.enqueue(entries(4))
     records = f"{engine.prefix}{{celery}}:entries"
     client.hset(records, "0", b"no record")
-    client.hset(records, "1", b"0 - - 5 - 500 acme")
+    client.hset(records, "1", b"0 - - 0 5 - 500 acme")
     client.hdel(records, "2")
     assert [lease.entry_id for lease in engine.lease("w", ["celery"], 4).leases] == ["3"]
     letters = engine.dead_letters("celery")
     assert [letter.entry_id for letter in letters] == ["2", "1", "0"]
-    assert [letter.message for letter in letters] == [b"", b"0 - - 5 - 500 acme", b"no record"]
+    assert [letter.message for letter in letters] == [b"", b"0 - - 0 5 - 500 acme", b"no record"]
     assert {(letter.key, letter.reason) for letter in letters} == {(("acme",), "unreadable record")}
     check_queue(client, engine.prefix, "celery")
 

@@ -9,7 +9,12 @@ from heapq import heappop, heappush
 
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Backlog", "StoredEntry"]
+__all__ = ["Backlog", "StoredEntry", "absolute_us"]
+
+
+def absolute_us(at_us: int | None, in_us: int | None, now_us: int) -> int | None:
+    """Return a time given as such or from now, None if neither was given."""
+    return at_us if in_us is None else now_us + in_us
 
 
 @dataclass(slots=True)
@@ -28,6 +33,8 @@ class StoredEntry:
     is_fresh: bool = True
     """It never waited as due: it takes a new sequence number when it does."""
     deliveries: int = 0
+    since_us: int = 0
+    """From when on it could have run."""
     is_suspect: bool = False
     """A dead worker held it, and it was neither delayed nor dead since."""
 

@@ -179,12 +179,12 @@ class MemoryControl:
         return queue
 
     def _names(self) -> frozenset[str]:
-        return frozenset(name for name, q in self._queues.items() if q.ever_held_an_entry)
+        return frozenset(name for name, q in self._queues.items() if q.stored)
 
     def _that_held_entries(self, names: Sequence[str]) -> list[MemoryQueue]:
         """Return those of the queues that ever held an entry, each once, in order."""
         queues = (self._queues.get(name) for name in dict.fromkeys(names))
-        return [queue for queue in queues if queue is not None and queue.ever_held_an_entry]
+        return [queue for queue in queues if queue is not None and queue.stored]
 
     def _leave_token(self, queue: MemoryQueue, due_before_us: int | None) -> None:
         """Wake one waiter if something is leasable or comes due earlier than before."""

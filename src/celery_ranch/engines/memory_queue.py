@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
-from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
+from celery_ranch.engines.memory_backlog import Backlog, StoredEntry, absolute_us
 from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_leases import Held, Leases, LeaseState, TakenBack
@@ -44,7 +44,8 @@ class MemoryQueue:
         self.name = name
         self.turn = 0
         """When it was last leased from, among the queues; 0 means never."""
-        self.ever_held_an_entry = False
+        self.stored = 0
+        """How many entries were ever stored."""
         self._settings = settings
         self._backlog = Backlog()
         self.nodes = Nodes(tag_limit, self._backlog.next_sequence)
@@ -80,13 +81,14 @@ class MemoryQueue:
             entry_id=entry.entry_id,
             key=entry.key,
             message=entry.message,
-            expires_at_us=_absolute_us(entry.expires_at_us, entry.expires_in_us, now_us),
+            expires_at_us=absolute_us(entry.expires_at_us, entry.expires_in_us, now_us),
             level=entry.level,
             cost=entry.cost,
+            since_us=now_us,
         )
-        self.ever_held_an_entry = True
+        self.stored += 1
         self._entries[stored.entry_id] = stored
-        self._put(stored, _absolute_us(entry.due_at_us, entry.due_in_us, now_us), now_us)
+        self._put(stored, absolute_us(entry.due_at_us, entry.due_in_us, now_us), now_us)
 
     def cancel(self, entry_id: str) -> bytes | None:
         """Drop a waiting or delayed entry; return its message, None if none."""
@@ -161,6 +163,8 @@ class MemoryQueue:
             is_expired=is_expired,
             is_suspect=entry.is_suspect,
             level=entry.level,
+            cost=entry.cost,
+            waited_us=max(0, now_us - entry.since_us),
         )
 
     def end_lease_call(self) -> None:
@@ -286,6 +290,7 @@ class MemoryQueue:
             self._put(held.entry, None, now_us)
             return TakenBack.RELEASED
         if self._count_delivery(held.entry, now_us):
+            held.entry.since_us = now_us
             self._put(held.entry, None, now_us)
             return TakenBack.REQUEUED
         return TakenBack.DEAD
@@ -299,7 +304,7 @@ class MemoryQueue:
             return False
         entry.deliveries = 0
         entry.is_suspect = False
-        entry.is_fresh = True
+        entry.is_fresh, entry.since_us = True, now_us
         self._put(entry, None, now_us)
         return True
 
@@ -388,12 +393,9 @@ class MemoryQueue:
     def _put(self, entry: StoredEntry, due_at_us: int | None, now_us: int) -> None:
         """Let an entry wait, and its key race for it once it is due."""
         self._waiting_ids.add(entry.entry_id)
+        if due_at_us is not None and due_at_us > now_us:
+            entry.since_us = due_at_us
         self._tree.know(entry.key)
         self.nodes.refresh(entry.key, now_us)
         if self._backlog.add(entry, due_at_us, now_us):
             self._tree.add(entry.key, entry.level)
-
-
-def _absolute_us(at_us: int | None, in_us: int | None, now_us: int) -> int | None:
-    """Return a time given as such or from now, None if neither was given."""
-    return at_us if in_us is None else now_us + in_us

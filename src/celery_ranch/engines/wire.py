@@ -183,10 +183,10 @@ def read_enqueued(reply: Any) -> Enqueued:
 
 
 def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
-    leases = []
-    for at in range(3, len(reply), 4):
+    leases, now_us = [], reply[3]
+    for at in range(4, len(reply), 4):
         place, entry_id, number, value = reply[at : at + 4]
-        deliveries, standing, level, key, message = split_entry(value)
+        deliveries, standing, level, key, message, cost, since_us = split_entry(value)
         # By name it would take half as long again, and there is one for every task.
         leases.append(
             Lease(
@@ -199,26 +199,29 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
                 number < 0,
                 standing == _SUSPECT,
                 level,
+                cost,
+                max(0, now_us - since_us),
             )
         )
     return Leased(tuple(leases), bool(reply[1]), None if reply[2] < 0 else reply[2])
 
 
-def split_entry(value: bytes | None) -> tuple[int, bytes, int, KeyPath, bytes]:
-    """Return deliveries, place, level, key and message of an entry's value.
+def split_entry(value: bytes | None) -> tuple[int, bytes, int, KeyPath, bytes, int | None, int]:
+    """Return an entry's deliveries, place, level, key, message, cost, and since when it waits.
 
     One that cannot be read is taken for a message that nobody can read
     either, of a key that is empty: so it is seen, and stands in nobody's way.
     """
     try:
-        deliveries, _, place, level, _, size, rest = (value or b"").split(b" ", 6)
+        deliveries, _, place, since, level, cost, size, rest = (value or b"").split(b" ", 7)
         end = int(size)
         key = str(rest[:end], "utf-8")
         # Most have one part, with nothing in it that stands for something.
         path = _key(key) if _JOIN in key or _ESCAPE in key else (key,)
-        return int(deliveries), place, int(level), path, rest[end:]
+        millionths = CHARGE_UNIT if cost == b"-" else None if cost == b"m" else int(cost)
+        return int(deliveries), place, int(level), path, rest[end:], millionths, int(since)
     except ValueError:
-        return 0, b"-", DEFAULT_LEVEL, ("",), b""
+        return 0, b"-", DEFAULT_LEVEL, ("",), b"", CHARGE_UNIT, _LATEST_US
 
 
 def _id(written: bytes) -> str:
@@ -266,7 +269,7 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     letters = []
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
-        deliveries, _, _, key, message = split_entry(value)
+        deliveries, _, _, key, message, _, _ = split_entry(value)
         died_at_us, _, reason = (why or b"").partition(b" ")
         letters.append(
             DeadLetter(

@@ -230,6 +230,11 @@ class Lease:
     is_suspect: bool = False
     """A dead worker held it, and may have died of it: say that it started before it can."""
     level: int = DEFAULT_LEVEL
+    cost: int | None = CHARGE_UNIT
+    """What running it costs its key, in millionths; None: the seconds it takes."""
+    waited_us: int = 0
+    """How long it could have run before: since it was stored, came due, or was given back
+    after a start."""
 
 
 @dataclass(frozen=True, slots=True)

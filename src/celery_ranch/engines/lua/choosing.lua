@@ -48,7 +48,7 @@ end
 -- Expiry and cost: what leasing needs of the header (see places.lua).
 local function terms_of(value)
   if not value then return nil end
-  local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %d+ (%S+) (%d+) ()')
+  local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %S+ %d+ (%S+) (%d+) ()')
   if at and at + tonumber(size) <= #value + 1 then return expires, cost end
   return nil
 end

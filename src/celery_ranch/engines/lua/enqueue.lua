@@ -48,10 +48,13 @@ local function level_of(at)
   return tonumber(string.sub(level, 1, -2)), true
 end
 
+local at_once = ' - ' .. text(now) .. ' '
 local function value_of(at)
-  local expires = moment(ARGV[at + 5])
-  return '0 ' .. (expires and text(expires) or '-') .. ' ' .. (places[at] or '-') .. ' '
-    .. ARGV[at + 6]
+  local expires, place = moment(ARGV[at + 5]), at_once
+  if places[at] then
+    place = ' ' .. places[at] .. ' ' .. text(moment(ARGV[at + 4])) .. ' '
+  end
+  return '0 ' .. (expires and text(expires) or '-') .. place .. ARGV[at + 6]
 end
 
 for at = first_entry, #ARGV, 7 do
@@ -94,6 +97,7 @@ for _, at in ipairs(stored) do
   local q, id, key = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   if q.version > 0 then refresh(q, key, now) end
   local sequence, level = next_sequence(q), level_of(at)
+  q.stored = q.stored + 1
   if not places[at] then
     add_ready(q, key, level, sequence, id)
   else

@@ -12,7 +12,7 @@
 --                         stand for their turn with nothing to be served
 --        limit      num   how many may be leased
 --        worker     str
--- GIVES  leased has_more next_due lease...   next_due: microseconds from now, or -1;
+-- GIVES  leased has_more next_due now lease...   next_due: microseconds from now, or -1;
 --                         of each lease four: its queue's place among the bases
 --                         (from 1), entry id, number (negative: expired), entry
 --
@@ -38,7 +38,7 @@ for at = first_base, #KEYS do
   end
 end
 
-local reply, leased = {'leased', 0, 0}, 0
+local reply, leased = {'leased', 0, 0, now}, 0
 local turns = tonumber(redis.call('GET', turn) or 0) or 0
 
 local function hand_over(q, level, id, value, sequence, charged, is_expired)

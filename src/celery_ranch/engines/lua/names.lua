@@ -66,7 +66,7 @@ local function names_of(base)
     timers = base .. 'timers', workers = base .. 'workers', wake = base .. 'wake',
     ready_at = {}, loaded = {}, levels = {}, order = {}, was = '', is_broken = false,
     sequence = 0, number = 0, delayed = 0, turn = 0, deaths = 0, version = 0, paths = 0,
-    estimate = 0,
+    estimate = 0, stored = 0,
   }
 end
 

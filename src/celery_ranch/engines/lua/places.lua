@@ -6,7 +6,8 @@
 -- ARGV   none
 -- GIVES  header_of(value)      deliveries, expiry ('-': none), place, level, key, and
 --                              where the rest begins, which stays as it was stored,
---                              and the message; nil if the header cannot be read
+--                              and the message, and since when it waits; nil if the
+--                              header cannot be read
 --        SUSPECT               the place of what a dead worker held, until it is
 --                              delayed or dead; who leases it is told
 --        entry_of(deliveries, expires, place, rest)  the value of an entry
@@ -17,20 +18,21 @@
 --        first_delayed(q, key)             {member, due}; neither if there is none
 --        set_timer(q, key, old)            old: the key's first delayed before
 --
--- The value of an entry is its deliveries, expiry, place, level, cost ('-': 1, 'm':
--- measured), and size of its key, each with a space after it, then key and message.
+-- The value of an entry is its deliveries, expiry, place, the time from which on it
+-- could have run, level, cost ('-': 1, 'm': measured), and size of its key, each with a
+-- space after it, then key and message.
 local SUSPECT = '+'
 
 local function header_of(value)
   if not value then return nil end
-  local deliveries, expires, place, rest, level, size, at =
-    string.match(value, '^(%d+) (%S+) (%S+) ()(%d+) %S+ (%d+) ()')
+  local deliveries, expires, place, rest, since, level, size, at =
+    string.match(value, '^(%d+) (%S+) (%S+) ()(%S+) (%d+) %S+ (%d+) ()')
   level = tonumber(level)
   if not level or level > 10 then return nil end
   local message_at = at + tonumber(size)
   if message_at > #value + 1 then return nil end
   return tonumber(deliveries), expires, place, level,
-    string.sub(value, at, message_at - 1), rest, message_at
+    string.sub(value, at, message_at - 1), rest, message_at, since
 end
 
 local function entry_of(deliveries, expires, place, rest)

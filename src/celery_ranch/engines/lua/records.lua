@@ -23,19 +23,19 @@
 -- policies that it was kept to, a share, how many children, and if it has any how
 -- many entries below it are delayed; limits (see policies.lua), and what its entries
 -- are thought to cost, if that is known; and a stand for each level where it had work.
-local TREE = '>dddddddd'
+local TREE = '>ddddddddd'
 local LEVEL = '>BBdddddd'
-local NO_TREE = string.rep('\0', 64)
+local NO_TREE = string.rep('\0', 72)
 
 local function open(base)
   local q = names_of(base)
   local was = redis.pcall('GET', q.tree) or NO_TREE
-  q.is_broken = type(was) ~= 'string' or #was < 64 or (#was - 64) % 50 ~= 0
+  q.is_broken = type(was) ~= 'string' or #was < 72 or (#was - 72) % 50 ~= 0
   if q.is_broken then was = NO_TREE end
   q.was = was
-  q.sequence, q.number, q.delayed, q.turn, q.deaths, q.version, q.paths, q.estimate =
+  q.sequence, q.number, q.delayed, q.turn, q.deaths, q.version, q.paths, q.estimate, q.stored =
     struct.unpack(TREE, was)
-  for at = 65, #was, 50 do
+  for at = 73, #was, 50 do
     local level, shifted, v, epoch, arrival, waiting, in_service, credit =
       struct.unpack(LEVEL, was, at)
     local race = {
@@ -129,7 +129,7 @@ end
 local function save(q)
   if q.is_broken then return end
   local tree = struct.pack(TREE, q.sequence, q.number, q.delayed, q.turn, q.deaths,
-    q.version, q.paths, q.estimate)
+    q.version, q.paths, q.estimate, q.stored)
   for _, race in ipairs(q.order) do
     tree = tree .. struct.pack(LEVEL, race.level, race.shifted, race.v, race.epoch,
       race.arrival, race.waiting, race.in_service, race.credit)

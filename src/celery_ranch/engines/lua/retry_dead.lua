@@ -13,12 +13,12 @@ make_room(base)
 local q = open(base)
 if not is_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
-local _, expires, _, level, key, rest_at = header_of(value)
+local _, expires, _, level, key, rest_at, _, since = header_of(value)
 if not key or redis.call('ZREM', rare(q, 'dead'), entry_id) == 0 then return {'elsewhere'} end
 
 redis.call('HDEL', rare(q, 'reasons'), entry_id)
 redis.call('HSET', q.entries, entry_id,
-  entry_of(0, expires, '-', string.sub(value, rest_at)))
+  entry_of(0, expires, '-', text(now) .. string.sub(value, rest_at + #since)))
 known(q, key)
 refresh(q, key, now)
 add_ready(q, key, level, next_sequence(q), entry_id)

@@ -14,7 +14,7 @@ local function bury(q, id, key, deliveries, reason, now, limit)
   local value = redis.call('HGET', q.entries, id)
   local _, expires, _, _, _, rest_at = header_of(value)
   local rest = rest_at and string.sub(value, rest_at)
-    or '5 - ' .. text(#key) .. ' ' .. key .. (value or '')
+    or text(now) .. ' 5 - ' .. text(#key) .. ' ' .. key .. (value or '')
   local entry = entry_of(deliveries, expires or '-', '-', rest)
   redis.call('HSET', q.entries, id, entry)
   q.deaths = q.deaths + 1
@@ -41,23 +41,25 @@ local function put_back(q, lease, due, now)
 end
 
 -- An entry that cannot be read stays as it is: leasing it again buries it.
--- One without a due time comes from a dead worker.
-local function rewrite(q, lease, more_deliveries, due)
+-- One without a due time comes from a dead worker. What never started waits as it did.
+local function rewrite(q, lease, more_deliveries, due, since)
   local value = redis.call('HGET', q.entries, lease.id)
-  local deliveries, expires, _, _, _, rest_at = header_of(value)
+  local deliveries, expires, _, _, _, rest_at, _, was = header_of(value)
   if not deliveries then return end
   local place = due and flag_of(lease.sequence, 'k', lease.level) or SUSPECT
-  redis.call('HSET', q.entries, lease.id, entry_of(deliveries + more_deliveries,
-    expires, place, string.sub(value, rest_at)))
+  local rest = string.sub(value, rest_at)
+  if since then rest = text(since) .. string.sub(rest, #was + 1) end
+  redis.call('HSET', q.entries, lease.id,
+    entry_of(deliveries + more_deliveries, expires, place, rest))
 end
 
 local function release(q, lease, due, now)
-  if due then rewrite(q, lease, 0, due) end
+  if due then rewrite(q, lease, 0, due, due) end
   put_back(q, lease, due, now)
 end
 
 local function release_suspect(q, lease, now)
-  rewrite(q, lease, 0, nil)
+  rewrite(q, lease, 0)
   put_back(q, lease, nil, now)
 end
 
@@ -69,7 +71,7 @@ local function requeue(q, lease, has_delay, now, most, limit)
   end
   local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
   local due = has_delay and now + delay or nil
-  rewrite(q, lease, 1, due)
+  rewrite(q, lease, 1, due, due or now)
   put_back(q, lease, due, now)
   return 'requeued'
 end
