@@ -113,10 +113,10 @@ class Reader:
         return self.run(f"python {name}")
 
     @contextmanager
-    def running(self, command: str, ready: str = "ready.") -> Iterator[Path]:
+    def running(self, command: str, ready: str = "ready.", code: int = 0) -> Iterator[Path]:
         """Run a command until the block is left, from when its log says that it is ready.
 
-        Yields the log's path. The command is asked to stop, and has to.
+        Yields the log's path. The command is asked to stop, and has to, with that exit code.
         """
         log = self.folder / f"{uuid.uuid4().hex[:8]}.log"
         with log.open("w") as output:
@@ -140,8 +140,8 @@ class Reader:
             yield log
             process.send_signal(signal.SIGTERM)
             # As tests.workers.WorkerProcess.stop says, a pool may wait for 30 seconds.
-            code = process.wait(50)
-            assert code == 0, f"{command}: {code}"
+            ended = process.wait(50)
+            assert ended == code, f"{command}: {ended}"
         except BaseException:
             print(log.read_text(errors="replace"))  # noqa: T201
             raise
