@@ -1,0 +1,105 @@
+"""What one queue of the memory engine is made of, and what it shows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
+from celery_ranch.engines.memory_check import Look
+from celery_ranch.engines.memory_dead import DeadLetters
+from celery_ranch.engines.memory_leases import Leases
+from celery_ranch.engines.memory_nodes import Nodes
+from celery_ranch.scheduling.invariant import Violation
+from celery_ranch.scheduling.levels import LevelOrder
+from celery_ranch.scheduling.model import EngineSettings, KeyPath, KeySnapshot, QueueSnapshot
+from celery_ranch.scheduling.nodes import OWN, Block
+
+__all__ = ["QueueLook"]
+
+
+class QueueLook:
+    """A queue that can be looked at; `MemoryQueue` is the one that does something.
+
+    Args:
+        name: The queue's name.
+        settings: What its engine was told.
+        tag_limit: Where its virtual time starts again from 0.
+    """
+
+    def __init__(self, name: str, settings: EngineSettings, tag_limit: int) -> None:
+        self.name = name
+        self.turn = 0
+        """When it was last leased from, among the queues; 0 means never."""
+        self.stored = 0
+        """How many entries were ever stored."""
+        self._settings = settings
+        self._backlog = Backlog()
+        self.nodes = Nodes(tag_limit, self._backlog.next_sequence)
+        self._tree = self.nodes.tree
+        self._levels = LevelOrder(settings.level_floor)
+        self._number = 0
+        self._leased = 0
+        self._entries: dict[str, StoredEntry] = {}
+        self._waiting_ids: set[str] = set()
+        self.leases = Leases(settings.lease_us)
+        self.dead = DeadLetters(name, settings.dead_letter_limit)
+        self._last_leased_at_us: dict[KeyPath, int] = {}
+        self._swept_birth = 0
+
+    def next_due_at_us(self) -> int | None:
+        """Return when something may come to be leasable by itself, None if nothing will."""
+        timer = self._next_timer()
+        return None if timer is None else timer[0]
+
+    def snapshot(self, now_us: int) -> QueueSnapshot:
+        """Return the queue's counts."""
+        due_at_us = self.next_due_at_us()
+        return QueueSnapshot(
+            queue=self.name,
+            waiting=self._backlog.waiting,
+            delayed=self._backlog.delayed,
+            leased=self._leased,
+            dead=len(self.dead),
+            workers=self.leases.valid_workers(now_us),
+            next_due_in_us=None if due_at_us is None else max(0, due_at_us - now_us),
+        )
+
+    def keys(self, cursor: int, count: int) -> tuple[int, tuple[KeySnapshot, ...]]:
+        """Return `count` keys known after the cursor, and the next cursor."""
+        page = list(islice(self._tree.nodes_after(cursor), max(1, count) + 1))
+        is_last = len(page) <= max(1, count)
+        page = page[: max(1, count)]
+        next_cursor = 0 if is_last else page[-1][0]
+        return next_cursor, tuple(self.key_snapshot(p) for _, p in page if p[-1] != OWN)
+
+    def pending(self, key: KeyPath, offset: int, limit: int) -> tuple[tuple[str, bytes], ...]:
+        """Return (entry id, message) of a slice of the key's backlog."""
+        entries = islice(self._backlog.entries_of(key), offset, offset + limit)
+        return tuple((entry.entry_id, entry.message) for entry in entries)
+
+    def violations(self) -> Iterator[Violation]:
+        """Yield what is wrong, as `Engine.check`."""
+        leases = tuple(self.leases)
+        look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead)
+        yield from look.violations(self._leased)
+
+    def key_snapshot(self, key: KeyPath) -> KeySnapshot:
+        """Return a key as it stands."""
+        return KeySnapshot(
+            key=key,
+            waiting=self._backlog.waiting_of(key),
+            delayed=self._backlog.delayed_of(key),
+            share=self.nodes.share(key),
+            is_paused=bool(self._tree.blocks(key) & Block.PAUSED),
+            last_leased_at_us=self._last_leased_at_us.get(key),
+            in_service=self._tree.in_service(key),
+            tags=tuple(sorted(self.nodes.policies.tags(key))),
+        )
+
+    # -- within --------------------------------------------------------------------
+
+    def _next_timer(self) -> tuple[int, int] | None:
+        """Return (time, sequence) of what comes due first, an entry or a node."""
+        timers = (self._backlog.next_timer(), self.nodes.next_timer())
+        return min((timer for timer in timers if timer is not None), default=None)
