@@ -94,6 +94,7 @@ def test_there_is_a_verb_for_every_script_and_functions_are_no_verbs() -> None:
         "growth.lua",
         "leases.lua",
         "levels.lua",
+        "moments.lua",
         "names.lua",
         "passing.lua",
         "places.lua",

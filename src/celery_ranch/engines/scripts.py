@@ -5,9 +5,9 @@ A file's header is its interface, and this is the only reader of it. Under
 Lua (`num` ones as numbers) and in `Script.command`. A last name that ends in
 ``...`` stands for any number of values: in Lua ``first_name`` is the place of
 the first one. ``NEEDS`` names files of functions that are put in front, each
-once, after what they themselves need. ``LATER`` in such a file's header says
-that its functions are for what is not every day's, unless a verb's header names
-the file under ``OFTEN``.
+once, after what they themselves need. ``LATER`` in such a file's header names
+functions that are for what is not every day's, or says it of all if it names
+none. A verb that calls such a function often says so under ``OFTEN``.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ def _with_functions(verb: str) -> Iterator[str]:
 
     Lua makes every function anew each time a script runs, so those that a
     verb does not call would cost it some microseconds a call. For the same
-    reason functions of files that say LATER, and what they alone use, are
-    made no sooner than one of them is called.
+    reason functions that are for LATER, but for those that the verb calls OFTEN,
+    and what they alone use, are made no sooner than one of them is called.
     """
     verb_code, files = _code(verb), _files(verb)
     if not any(file.later for file in files):
@@ -176,17 +176,19 @@ def _files(verb: str) -> list[_File]:
     """Return of the files of functions what a verb comes to use."""
     files: list[_File] = []
     words = set(_WORD.findall(_code(verb)))
-    everyday, often = set(words), _listed(verb, "OFTEN")
+    everyday, often = set(words), set(_listed(verb, "OFTEN"))
     for name in reversed(_needed(verb, [])):
         text = _read(name)
-        is_later = name not in often and any(part == "LATER" for part, _ in _header(text))
+        is_later = any(part == "LATER" for part, _ in _header(text))
+        rare = set(_listed(text, "LATER"))
         at_once, later = list[str](), list[str]()
         for part in reversed(_PART.findall(_code(text))):
             defined, used = set(_DEFINED.findall(part)), set(_WORD.findall(part))
             if not words & defined:
                 continue
             words |= used
-            if part.startswith("local function ") and (is_later or not everyday & defined):
+            is_seldom = is_later and (not rare or rare & defined) and not often & defined
+            if part.startswith("local function ") and (is_seldom or not everyday & defined):
                 later.insert(0, part)
             else:
                 at_once.insert(0, part)

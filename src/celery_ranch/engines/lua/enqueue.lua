@@ -1,7 +1,7 @@
 -- enqueue: store a batch of entries, all of them or none, and once.
 --
--- NEEDS  places, room
--- OFTEN  places, growth, epochs
+-- NEEDS  places, room, moments
+-- OFTEN  add_ready, add, known, enter, join, present, wake
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
@@ -10,8 +10,8 @@
 --        number     str   which of that publisher's publishes this is
 --        memory_ms  str   for how long the publisher's last one is remembered
 --        entry...   str   of each entry seven: its queue's place among the bases
---                         (from 1), id, key, level ('!' after it: stored whatever
---                         waits), due and expiry ('@' absolute, '+' from now, in
+--                         (from 1), id, key, level (16 more: stored whatever waits),
+--                         due and expiry ('@' absolute, '+' from now, in
 --                         microseconds; '-' none), and the end of its value, from
 --                         the level on
 -- GIVES  stored count
@@ -22,19 +22,12 @@
 -- The first write is one that Redis refuses when memory is full.
 now = time_of(now)
 
-local function moment(when)
-  if when == '-' then return nil end
-  local amount = tonumber(string.sub(when, 2))
-  if string.sub(when, 1, 1) == '+' then return now + amount end
-  return amount
-end
-
 local published = publisher ~= '' and publisher_of({base = KEYS[first_base]}, publisher)
 if published and tonumber(number) <= (tonumber(redis.call('GET', published) or 0) or 0) then
   return {'repeated'}
 end
 
-local opened, stored, taken, places = {}, {}, {}, {}
+local opened, taken, is_taken, places = {}, {'taken'}, {}, {}
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
   if not is_sound(q) then return refusal(q) end
@@ -42,71 +35,54 @@ for at = first_base, #KEYS do
   opened[#opened + 1] = q
 end
 
-local function level_of(at)
-  local level = ARGV[at + 3]
-  if string.byte(level, -1) ~= 33 then return tonumber(level), false end
-  return tonumber(string.sub(level, 1, -2)), true
-end
-
-local at_once = ' - ' .. text(now) .. ' '
-local function value_of(at)
-  local expires, place = moment(ARGV[at + 5]), at_once
-  if places[at] then
-    place = ' ' .. places[at] .. ' ' .. text(moment(ARGV[at + 4])) .. ' '
-  end
-  return '0 ' .. (expires and text(expires) or '-') .. place .. ARGV[at + 6]
-end
-
+local prefix = '0 - - ' .. text(now) .. ' '
 for at = first_entry, #ARGV, 7 do
-  local q, due = opened[tonumber(ARGV[at])], moment(ARGV[at + 4])
+  local q, value = opened[tonumber(ARGV[at])]
   q.sequence = q.sequence + 1
-  if due and due > now then places[at] = flag_of(q.sequence, 'n', (level_of(at))) end
-  if redis.call('HSETNX', q.entries, ARGV[at + 1], value_of(at)) == 1 then
-    stored[#stored + 1] = at
+  if ARGV[at + 4] == '-' and ARGV[at + 5] == '-' then
+    value = prefix .. ARGV[at + 6]
   else
-    taken[#taken + 1] = ARGV[at + 1]
+    places[at] = delayed_place(q, at)
+    value = timed_value(at, places[at])
+  end
+  if redis.call('HSETNX', q.entries, ARGV[at + 1], value) == 0 then
+    taken[#taken + 1], is_taken[at] = ARGV[at + 1], true
   end
 end
 
-local function drop_all()
-  for _, at in ipairs(stored) do
-    redis.call('HDEL', opened[tonumber(ARGV[at])].entries, ARGV[at + 1])
-  end
-end
-
-if #taken > 0 then
-  drop_all()
-  return {'taken', unpack(taken)}
-end
-
-for _, at in ipairs(stored) do
+local refused = #taken > 1 and taken
+for at = first_entry, refused and 0 or #ARGV, 7 do
   local q = opened[tonumber(ARGV[at])]
   if q.version > 0 then
-    local _, is_exempt = level_of(at)
-    local full, most = full_node(q, ARGV[at + 2], is_exempt)
+    local full, most = full_node(q, ARGV[at + 2], tonumber(ARGV[at + 3]) >= 16)
     if full then
-      drop_all()
-      return {'full', full, most}
+      refused = {'full', full, most}
+      break
     end
   end
+end
+if refused then
+  for at = first_entry, #ARGV, 7 do
+    if not is_taken[at] then
+      redis.call('HDEL', opened[tonumber(ARGV[at])].entries, ARGV[at + 1])
+    end
+  end
+  return refused
 end
 
 if published then redis.call('SET', published, number, 'PX', memory_ms) end
 for _, q in ipairs(opened) do q.sequence = q.sequence_was end
-for _, at in ipairs(stored) do
+for at = first_entry, #ARGV, 7 do
   local q, id, key = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   if q.version > 0 then refresh(q, key, now) end
-  local sequence, level = next_sequence(q), level_of(at)
+  local sequence, level = next_sequence(q), tonumber(ARGV[at + 3]) % 16
   q.stored = q.stored + 1
   if not places[at] then
     add_ready(q, key, level, sequence, id)
   else
     local place = flag_of(sequence, 'n', level)
-    if place ~= places[at] then
-      -- A node took a number meanwhile.
-      places[at] = place
-      redis.call('HSET', q.entries, id, value_of(at))
-    end
+    -- A node may have taken a number meanwhile.
+    if place ~= places[at] then redis.call('HSET', q.entries, id, timed_value(at, place)) end
     add_delayed(q, key, moment(ARGV[at + 4]), place, id)
   end
 end
@@ -115,4 +91,4 @@ for _, q in ipairs(opened) do
   save(q)
   wake(q)
 end
-return {'stored', #stored}
+return {'stored', (#ARGV - first_entry + 1) / 7}

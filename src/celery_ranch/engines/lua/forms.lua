@@ -11,6 +11,7 @@
 --        new_level(q, level)    the race of the root at a level that nobody used yet
 --        inner_race_of(q, level, parent)  the race of another node's children
 --        save_races(q)          write those that changed
+--        are_policies_sound(q)  whether what is set is of the Redis type that verbs count on
 --        refusal(q)             what a verb replies that would change a queue not sound
 --
 -- A record's first byte says which parts it has: bits 0 to 2 are why it is blocked, then
@@ -155,6 +156,11 @@ local function any_stand_of(node, level)
   node[#node + 1] = stand
   node.is_changed = true
   return stand
+end
+
+local function are_policies_sound(q)
+  return type(redis.pcall('HLEN', rare(q, 'policies'))) == 'number'
+    and type(redis.pcall('HLEN', rare(q, 'tags'))) == 'number'
 end
 
 local function refusal(q)

@@ -118,16 +118,17 @@ local function make_inner(q, node)
   end
 end
 
+local function known_below(q, node, parent)
+  if parent.children == 0 and key_of(node.name) == node.name then make_inner(q, parent) end
+  adopt(q, parent, node)
+  return node
+end
+
 local function known(q, name)
   local node = node_of(q, name)
   if node.is_known then return node end
-  if node.parent == '' then
-    node.is_known, node.is_changed = true, true
-    return node
-  end
-  local parent = known(q, node.parent)
-  if parent.children == 0 and key_of(name) == name then make_inner(q, parent) end
-  adopt(q, parent, node)
+  if node.parent ~= '' then return known_below(q, node, known(q, node.parent)) end
+  node.is_known, node.is_changed = true, true
   return node
 end
 

@@ -1,6 +1,7 @@
 -- lease: move entries, in the rule's order, from the backlog to a worker.
 --
 -- NEEDS  activation, leases, passing
+-- OFTEN  wake
 -- KEYS   turn       str   how many entries were ever leased in this store
 --        base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
@@ -29,7 +30,7 @@ for at = first_base, #KEYS do
     redis.call('DEL', q.wake)
     q.tokens = 0
   end
-  if q.sequence > 0 and is_sound(q, worker) then
+  if q.sequence > 0 and is_sound(q) and counts('HLEN', held_of(q, worker)) then
     redis.call('ZADD', q.workers, 'NX', now + lease_us, worker)
     q.place = at - first_base + 1
     q.held, q.way, q.way_races = {}, {}, {}

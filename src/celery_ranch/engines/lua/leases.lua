@@ -1,6 +1,7 @@
 -- leases: what a worker holds of a queue, and the reports on it.
 --
 -- NEEDS  costs, policies
+-- LATER  count_end
 -- KEYS   none
 -- ARGV   none
 -- GIVES  lease_of(held)          the lease that a text in `held` tells of; nil if there
@@ -32,16 +33,9 @@ local function held_text(state, level, sequence, charged, id, leaf)
   return struct.pack(HELD, STATE_CODES[state], level, sequence, charged, #id) .. id .. leaf
 end
 
--- Where nothing is limited, the node itself need not be looked at now.
-local function end_service(q, name)
-  if q.version == 0 then
-    q.services = q.services or {}
-    q.services[name] = (q.services[name] or 0) + 1
-    return
-  end
-  local node = node_of(q, name)
+local function count_end(node, ended)
   if node.is_known then
-    node.in_service, node.is_changed = math.max(0, node.in_service - 1), true
+    node.in_service, node.is_changed = math.max(0, node.in_service - ended), true
   end
 end
 
@@ -53,7 +47,13 @@ local function free(q, lease, run_us, now)
     local parent = parent_of(name)
     local race = race_of(q, lease.level, parent)
     race.in_service, race.is_ended, race.is_changed = race.in_service - 1, true, true
-    end_service(q, name)
+    if q.version > 0 then
+      count_end(node_of(q, name), 1)
+    else
+      -- Where nothing is limited, the node itself need not be looked at now.
+      q.services = q.services or {}
+      q.services[name] = (q.services[name] or 0) + 1
+    end
     name = parent
   until name == ''
   if q.version > 0 then judge_all(q, key_of(lease.leaf), now) end
@@ -66,8 +66,8 @@ local function end_services(q)
     local node = q.loaded[name]
     if not node then
       names[#names + 1] = name
-    elseif node.is_known then
-      node.in_service, node.is_changed = math.max(0, node.in_service - ended), true
+    else
+      count_end(node, ended)
     end
   end
   for first = 1, #names, 1000 do

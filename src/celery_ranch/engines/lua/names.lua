@@ -1,5 +1,6 @@
 -- names: the name of every Redis key of a queue, and the store's clock.
 --
+-- LATER  queue_of, is_mistyped
 -- KEYS   none
 -- ARGV   none
 -- GIVES  text(n)              an integer as text, with every digit

@@ -14,7 +14,8 @@
 --                              last service, or of its arrival (0: none)
 --        race_of(q, level, parent)  the race of a node's children; set is_changed
 --        index_of(race, epoch) zset: served, number, child -> S
---        is_sound(q, worker)   whether the counters can be read and all else is of the
+--        counts(command, key)  whether a key is of the type that a command counts
+--        is_sound(q)           whether the counters can be read and all else is of the
 --                              Redis type that verbs count on; they would stop halfway
 --        save(q)               write counters and records that changed
 --
@@ -25,13 +26,12 @@
 -- are thought to cost, if that is known; and a stand for each level where it had work.
 local TREE = '>ddddddddd'
 local LEVEL = '>BBdddddd'
-local NO_TREE = string.rep('\0', 72)
 
 local function open(base)
   local q = names_of(base)
-  local was = redis.pcall('GET', q.tree) or NO_TREE
-  q.is_broken = type(was) ~= 'string' or #was < 72 or (#was - 72) % 50 ~= 0
-  if q.is_broken then was = NO_TREE end
+  local was = redis.pcall('GET', q.tree)
+  if was then q.is_broken = type(was) ~= 'string' or #was < 72 or (#was - 72) % 50 ~= 0 end
+  if not was or q.is_broken then was = string.rep('\0', 72) end
   q.was = was
   q.sequence, q.number, q.delayed, q.turn, q.deaths, q.version, q.paths, q.estimate, q.stored =
     struct.unpack(TREE, was)
@@ -112,7 +112,7 @@ local function counts(command, key)
   return type(redis.pcall(command, key)) == 'number'
 end
 
-local function is_sound(q, worker)
+local function is_sound(q)
   for _, race in ipairs(q.order) do
     if race.shifted == 1 and not counts('ZCARD', index_of(race, race.epoch - 1))
       or not counts('ZCARD', index_of(race, race.epoch)) then
@@ -122,8 +122,7 @@ local function is_sound(q, worker)
   return not q.is_broken
     and counts('HLEN', q.entries) and counts('HLEN', q.nodes)
     and counts('ZCARD', q.timers) and counts('ZCARD', q.workers)
-    and (q.version == 0 or counts('HLEN', rare(q, 'policies')) and counts('HLEN', rare(q, 'tags')))
-    and (not worker or counts('HLEN', held_of(q, worker)))
+    and (q.version == 0 or are_policies_sound(q))
 end
 
 local function save(q)

@@ -12,7 +12,6 @@
 --                         time in microseconds ('-': not measured), reason
 -- GIVES  settled place...   all but those at the places (from 1), whose leases are
 --                           not the worker's, or cannot be read: they changed nothing
-now = time_of(now)
 make_room(KEYS[first_base])
 
 local opened = {}
@@ -37,7 +36,10 @@ for _, q in pairs(opened) do
       q.leases[number] = lease_of(value)
     end
   end
-  if q.version > 0 then read_nodes(q) end
+  if q.version > 0 then
+    now = time_of(now)
+    read_nodes(q)
+  end
 end
 
 local function record(q, lease, kind, delay, run_us, reason)
@@ -60,6 +62,7 @@ local function record(q, lease, kind, delay, run_us, reason)
     if lease.state ~= 'acknowledged' and kind == 'completed' then
       q.gone_ids[#q.gone_ids + 1] = lease.id
     elseif lease.state ~= 'acknowledged' then
+      now = time_of(now)
       dispose(q, lease, kind, delay, reason, now, deliveries, dead_limit)
     end
   end

@@ -1,6 +1,7 @@
 -- timers: what comes due next, and a token for who waits.
 --
 -- NEEDS  tree
+-- LATER  wake, is_sooner_due
 -- KEYS   none
 -- ARGV   none
 -- GIVES  first_due(q)           when something may come to be leasable by itself first;
@@ -39,11 +40,14 @@ local function next_sequence(q)
   return q.sequence
 end
 
+local function is_sooner_due(q)
+  local due = first_due(q)
+  return due and (not q.due_before or due < q.due_before)
+end
+
 local function wake(q)
   if redis.call('EXISTS', q.wake) == 1 then return end
-  local is_to_come = is_leasable(q)
-  if not is_to_come and q.due_before ~= nil and first_due(q) then
-    is_to_come = not q.due_before or first_due(q) < q.due_before
+  if is_leasable(q) or q.due_before ~= nil and is_sooner_due(q) then
+    redis.call('LPUSH', q.wake, '1')
   end
-  if is_to_come then redis.call('LPUSH', q.wake, '1') end
 end
