@@ -87,10 +87,10 @@ class Reader:
         """Write a file from its parts."""
         (self.folder / name).write_text("\n".join(parts))
 
-    def run(self, command: str, seconds: float = 50) -> str:
+    def run(self, command: str, seconds: float = 50, code: int = 0) -> str:
         """Run a command as it is written and return what it printed.
 
-        Both outputs are returned, and its exit code has to be 0.
+        Both outputs are returned, and that has to be its exit code.
         """
         done = subprocess.run(
             shlex.split(command, comments=True),
@@ -103,7 +103,7 @@ class Reader:
             timeout=seconds,
             check=False,
         )
-        assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}"
         return done.stdout
 
     def run_python(self, *parts: str) -> str:

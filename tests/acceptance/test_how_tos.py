@@ -1,0 +1,104 @@
+"""Every block of the how-to pages and of the reference works as it is written.
+
+What stands in for the reader's own: the application, its tasks, and what the calls are
+about. Each page has a Redis database of its own.
+"""
+
+import pytest
+
+from tests.acceptance.pages import ROOT, Reader, blocks
+from tests.servers import RedisServer
+
+DOCS = ROOT / "docs"
+
+#: Pages that tests of their own follow, with workers and whatever else they speak of.
+ELSEWHERE = {
+    "how-to/drain-and-upgrade.md": "test_operating_pages.py",
+    "how-to/use-it-in-django.md": "test_web_applications.py",
+    "how-to/use-it-in-fastapi.md": "test_web_applications.py",
+    "how-to/use-it-in-flask.md": "test_web_applications.py",
+    "tutorial/two-tenants.md": "test_tutorial.py",
+}
+PAGES = {
+    str(path.relative_to(DOCS)): blocks(path.read_text(encoding="utf-8"))
+    for path in sorted(DOCS.glob("*/*.md"))
+    if str(path.relative_to(DOCS)) not in ELSEWHERE
+}
+PYTHON = [page for page, found in PAGES.items() if any(b.language == "python" for b in found)]
+
+SCENE = """\
+from types import SimpleNamespace
+from celery import Celery, shared_task
+from celery_ranch import Ranch, configure, lru_task, submit
+
+app = Celery("shop", broker=URL, backend=URL)
+report_ids = [1, 2, 3]
+reports = [SimpleNamespace(id=1, tenant="acme"), SimpleNamespace(id=2, tenant="globex")]
+user_id, document_id = 7, 8
+
+@lru_task(app)
+def render(report_id): ...
+@lru_task(app)
+def resize(image_id, size): ...
+@app.task
+def notify(): ...
+@app.task
+def embed(document_id): ...
+@app.task
+def send_otp(user_id): ...
+@app.task
+def weekly_report(user_id): ...
+
+scene_app, ranch = app, Ranch(app)
+def keys(): return {key.key: key for key in Ranch(scene_app).keys()}
+"""
+
+#: What is so when all blocks of a page have run, beyond that none of them failed.
+THEN = {
+    "how-to/charge-by-seconds.md": "assert keys()['acme',].waiting == 1",
+    "how-to/give-paying-customers-more.md": """
+shares = {key[0]: each.share for key, each in keys().items()}
+assert shares == {"acme": 4, "free-tier": 0.5}, shares
+render.lru_delay("bolt", 42)
+assert keys()["bolt",].share == 2
+""",
+    "how-to/nest-keys.md": """
+assert keys()["acme", "alice"].share == 2
+assert keys()["acme", "bob"].is_paused
+assert keys()["acme", "bob", "import-7"].waiting == 1
+""",
+    "how-to/set-priorities.md": "assert keys()['acme',].waiting == 2",
+    "how-to/submit-thousands-at-once.md": """
+assert keys()["acme",].waiting == 3 + 1
+assert keys()["acme",].delayed == 2
+assert keys()["globex",].waiting == 1
+assert len(results) == 2
+""",
+}
+
+RUN = """
+from celery_ranch.config import read_settings
+space = {}
+for number, code in enumerate(CODES):
+    exec(compile(code, f"{PAGE}, block {number}", "exec"), space)
+    read_settings(space["app"])
+"""
+
+
+@pytest.fixture(scope="module")
+def pages_redis():
+    """A Redis with a database for each page."""
+    with RedisServer(settings={"databases": str(len(PYTHON))}) as server:
+        yield server
+
+
+@pytest.mark.parametrize("page", PYTHON)
+def test_every_python_block_of_a_page_runs_after_those_before_it(page, short_path, pages_redis):
+    reader = Reader(short_path)
+    (short_path / "shop").mkdir()
+    reader.write("shop/__init__.py")
+    reader.write("shop/tenants.py", "def whose(task_name, args, kwargs): return 'acme'\n")
+    url = f"redis://127.0.0.1:{pages_redis.port}/{PYTHON.index(page)}"
+    codes = [block.code for block in PAGES[page] if block.language == "python"]
+    scene = f"URL = {url!r}\n{SCENE}"
+    reader.run_python(f"PAGE, CODES = {page!r}, {[scene, *codes, THEN.get(page, '')]!r}", RUN)
