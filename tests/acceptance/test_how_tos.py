@@ -13,6 +13,8 @@ DOCS = ROOT / "docs"
 
 #: Pages that tests of their own follow, with workers and whatever else they speak of.
 ELSEWHERE = {
+    "how-to/come-from-numeric-priorities.md": "test_moving_pages.py",
+    "how-to/come-from-queues-per-tenant.md": "test_moving_pages.py",
     "how-to/drain-and-upgrade.md": "test_operating_pages.py",
     "how-to/use-it-in-django.md": "test_web_applications.py",
     "how-to/use-it-in-fastapi.md": "test_web_applications.py",
@@ -56,6 +58,7 @@ def keys(): return {key.key: key for key in Ranch(scene_app).keys()}
 #: What is so when all blocks of a page have run, beyond that none of them failed.
 THEN = {
     "how-to/charge-by-seconds.md": "assert keys()['acme',].waiting == 1",
+    "how-to/come-from-0-1-1.md": "assert not [*client.scan_iter('ranch:*')]",
     "how-to/give-paying-customers-more.md": """
 shares = {key[0]: each.share for key, each in keys().items()}
 assert shares == {"acme": 4, "free-tier": 0.5}, shares
@@ -99,6 +102,13 @@ def test_every_python_block_of_a_page_runs_after_those_before_it(page, short_pat
     reader.write("shop/__init__.py")
     reader.write("shop/tenants.py", "def whose(task_name, args, kwargs): return 'acme'\n")
     url = f"redis://127.0.0.1:{pages_redis.port}/{PYTHON.index(page)}"
-    codes = [block.code for block in PAGES[page] if block.language == "python"]
+    with pages_redis.client() as client:
+        client.select(PYTHON.index(page))
+        client.set("ranch:task:1", "what 0.1.1 left")
+    codes = [
+        block.code.replace("redis://localhost:6379/0", url)
+        for block in PAGES[page]
+        if block.language == "python"
+    ]
     scene = f"URL = {url!r}\n{SCENE}"
     reader.run_python(f"PAGE, CODES = {page!r}, {[scene, *codes, THEN.get(page, '')]!r}", RUN)
