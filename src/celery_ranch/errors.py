@@ -48,7 +48,10 @@ __all__ = [
 
 def _shown(value: Any) -> str:
     """Return a value as an error shows it: its repr, cut to 100 characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:  # nested too deep, or its own code fails
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 100 else text[:97] + "..."
 
 

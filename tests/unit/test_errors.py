@@ -84,3 +84,10 @@ def test_an_error_says_its_facts_in_its_sentence(error: RanchError) -> None:
 
 def test_a_value_of_any_size_is_shown_in_a_line() -> None:
     assert len(str(InvalidKeyError("x" * 10_000, "a short str"))) < 200
+
+
+def test_an_error_about_what_cannot_be_shown_names_its_type() -> None:
+    value: list[object] = []
+    for _ in range(100_000):
+        value = [value]
+    assert "a list is not a key" in str(InvalidKeyError(value, "text"))
