@@ -14,6 +14,8 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 RANCH = "celery_ranch"
 
+_BESIDE = ("publishing", "observing")
+
 #: What each part may import of the project, besides itself and what is under it.
 #: A part is known by the longest of these names that its module's begins with.
 MAY_IMPORT = {
@@ -32,6 +34,8 @@ MAY_IMPORT = {
     "publishing": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},
     "worker": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},
     "observing": {"errors", "config", "scheduling", "engines", "envelope", "ranch"},
+    # What tasks have for keys.
+    "clients": {*("errors", "config", "scheduling", "engines", "envelope", "ranch"), *_BESIDE},
     "simulating": {"errors", "scheduling", "engines"},
 }
 #: These stand above all of it.

@@ -21,8 +21,10 @@ from celery_ranch.errors import (
     StoreUnavailableError,
     UnknownEntryError,
 )
+from celery_ranch.observing.views import get_status
 from celery_ranch.publishing.keys import current_key
 from celery_ranch.ranch import Ranch
+from celery_ranch.ranch.weights import LRUKeyMetadata
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
 from celery_ranch.task import LRUTask, configure, lru_task, submit
 
@@ -40,6 +42,7 @@ __all__ = [
     "InvalidLimitError",
     "InvalidShareError",
     "InvalidTagError",
+    "LRUKeyMetadata",
     "LRUTask",
     "Ranch",
     "RanchError",
@@ -54,6 +57,7 @@ __all__ = [
     "configure",
     "current_key",
     "embedded_urls",
+    "get_status",
     "lru_task",
     "submit",
 ]

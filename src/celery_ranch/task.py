@@ -10,14 +10,18 @@ from celery import Celery, Task
 from celery.canvas import Signature, maybe_signature
 from kombu.utils.imports import symbol_by_name
 
-from celery_ranch.errors import InvalidShareError
+from celery_ranch.clients import ClientTask
+from celery_ranch.errors import InvalidTagError
 from celery_ranch.observing.views import last_configured
 from celery_ranch.publishing.amqp import install_publishing
 from celery_ranch.publishing.batches import submission
 from celery_ranch.publishing.keys import key_from_header, key_of_signature
 from celery_ranch.publishing.producer import LazyProducer
+from celery_ranch.publishing.terms import KeyTerms
 from celery_ranch.ranch import Ranch
-from celery_ranch.scheduling.model import key_path, valid_share
+from celery_ranch.ranch.weights import WeightFunction, share_of_weight
+from celery_ranch.scheduling.model import key_path
+from celery_ranch.scheduling.policies import tag_text
 
 __all__ = ["LRUTask", "configure", "install", "lru_task", "submit"]
 
@@ -25,12 +29,13 @@ __all__ = ["LRUTask", "configure", "install", "lru_task", "submit"]
 _STEP = "celery_ranch.worker.step:FairStep"
 
 
-class LRUTask(Task):
+class LRUTask(ClientTask):
     """A Celery task that can be called on behalf of a key.
 
     Binding a task of this base to an application makes that application's
     sends fair. Any other base is fair as well once `configure(app)` was
-    called; this one only adds `lru_delay` and its likes.
+    called; this one only adds `lru_delay` and its likes, and what `ClientTask`
+    has for keys.
     """
 
     abstract = True
@@ -42,7 +47,14 @@ class LRUTask(Task):
         install(app)
 
     def lru_delay(
-        self, lru_key: Any, /, *args: Any, priority_weight: float | None = None, **kwargs: Any
+        self,
+        lru_key: Any,
+        /,
+        *args: Any,
+        priority_weight: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        expiry: float | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Run the task on behalf of a key, when it is that key's turn.
 
@@ -53,17 +65,24 @@ class LRUTask(Task):
                 served twice as often as who has 1. It is the inverse of a
                 share, goes from 0.01 to 100, and holds for all of the key's
                 tasks in this queue until it is set again.
+            tags: Tags to give the key, by name, as `add_tag` does.
+            expiry: For how many seconds the task may wait; after that it does
+                not run, and its state becomes REVOKED.
             kwargs: The task's own keyword arguments.
 
         Returns:
             The task's `AsyncResult`.
 
         Raises:
-            InvalidKeyError, InvalidShareError: Nothing was stored.
+            InvalidKeyError, InvalidShareError, InvalidTagError: Nothing was stored.
+            ValueError: The expiry is no positive number. Nothing was stored.
             RoutingError: The task's route leads to no single queue.
             kombu.exceptions.OperationalError: The store is away or refused.
         """
-        return self.apply_async(args, kwargs, **_key_options(lru_key, priority_weight))
+        options = _key_options(lru_key, priority_weight, tags)
+        if expiry is not None:
+            options["expires"] = _positive_seconds(expiry)
+        return self.apply_async(args, kwargs, **options)
 
     def lru_map(
         self,
@@ -192,11 +211,17 @@ def submit(app: Celery, signatures: Iterable[Any]) -> list[Any]:
     return _trailed(app, results)
 
 
-def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def lru_task(
+    app: Celery, *, weight_function: WeightFunction | None = None, **options: Any
+) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator like ``app.task`` whose tasks have `LRUTask.lru_delay`.
 
     Args:
         app: The application that the task belongs to.
+        weight_function: ``(lru_key, metadata) -> weight``, asked about keys
+            that are in use, at most once a second of each in each process. What
+            it returns holds for the key, over what was set by hand. It is the
+            application's, for all of its tasks.
         options: What ``app.task`` takes. A `base` that is not an `LRUTask`
             becomes one by a subclass of both.
 
@@ -209,6 +234,7 @@ def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]
         ('render', True)
     """
     install(app)
+    Ranch.of(app).weights.use(weight_function)
     base = options.pop("base", None)
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -217,19 +243,23 @@ def lru_task(app: Celery, **options: Any) -> Callable[[Callable[..., Any]], Any]
     return decorate
 
 
-def configure(app: Celery | None = None, storage: Any = None) -> Ranch:
+def configure(
+    app: Celery | None = None, storage: Any = None, weight_function: WeightFunction | None = None
+) -> Ranch:
     """Make an application's sends and workers fair.
 
     Args:
         app: The application; None means the current one.
         storage: Where its entries are stored: a `RedisStorage`, a
             `redis.Redis` or a URL. None leaves that to the settings.
+        weight_function: As `lru_task` takes it.
 
     Returns:
         The application's fair scheduling, for control and look.
     """
     ranch = Ranch.of(app)
     install(ranch.app)
+    ranch.weights.use(weight_function)
     ranch.use(storage)
     last_configured.remember(ranch.app)
     return ranch
@@ -242,11 +272,25 @@ def install(app: Celery) -> None:
     app.steps["consumer"].add(_STEP)
 
 
-def _key_options(lru_key: Any, priority_weight: float | None) -> dict[str, Any]:
+def _key_options(
+    lru_key: Any, priority_weight: float | None, tags: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     options: dict[str, Any] = {"lru_key": key_path(lru_key)}
-    if priority_weight is not None:
-        options["lru_share"] = _share_of_weight(priority_weight)
+    if tags is not None and not isinstance(tags, Mapping):
+        raise InvalidTagError(tags, "a dict of names and values")
+    if priority_weight is not None or tags:
+        options["lru_terms"] = KeyTerms(
+            share=None if priority_weight is None else share_of_weight(priority_weight),
+            tags=tuple(tag_text(name, value) for name, value in (tags or {}).items()),
+        )
     return options
+
+
+def _positive_seconds(expiry: Any) -> float:
+    is_number = isinstance(expiry, (int, float)) and not isinstance(expiry, bool)
+    if not is_number or not 0 < expiry < math.inf:
+        raise ValueError(f"expiry is {expiry!r}; allowed: a positive number of seconds")
+    return float(expiry)
 
 
 def _trailed(app: Celery, results: list[Any]) -> list[Any]:
@@ -256,13 +300,6 @@ def _trailed(app: Celery, results: list[Any]) -> list[Any]:
         for result in results:
             parent.add_trail(result)
     return results
-
-
-def _share_of_weight(weight: Any) -> float:
-    is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    if not is_number or not math.isfinite(weight) or not 0.01 <= weight <= 100:
-        raise InvalidShareError(weight, "a priority weight from 0.01 to 100")
-    return valid_share(min(100.0, max(0.01, 1 / weight)))
 
 
 def _fair_base(app: Celery, base: type[Task] | None) -> type[Task]:

@@ -24,7 +24,7 @@ def publish_for_ever(app, how, queues):
         if how == "batches":
             ids = [uuid.uuid4().hex for _ in range(BATCH)]
             entries = [Entry(i, ("acme",), queues[at % 2], b"m") for at, i in enumerate(ids)]
-            store(ranch, entries, {}, Retries(3))
+            store(ranch, entries, [], Retries(3))
         else:
             ids = [app.send_task("any", lru_key="acme").id]
         say(ids)

@@ -381,7 +381,7 @@ def test_every_property_of_the_message_arrives(add: Any, waiting: Waiting) -> No
     assert (properties["reply_to"], properties["app_id"]) == ("a-queue", "an-app")
     assert properties["expiration"] == "10000"
     assert message.headers["mine"] == 7
-    assert not {"lru_key", "lru_share", "retry", "declare"} & properties.keys()
+    assert not {"lru_key", "lru_terms", "retry", "declare"} & properties.keys()
 
 
 @pytest.mark.parametrize(

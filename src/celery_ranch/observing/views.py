@@ -1,4 +1,4 @@
-"""The guides' live views of a backlog and of when its keys were served."""
+"""The guides' live views of a backlog, of when its keys were served, and of the whole."""
 
 from __future__ import annotations
 
@@ -6,11 +6,23 @@ import weakref
 from typing import Any
 
 from celery import Celery
+from celery.utils.log import get_logger
 
+from celery_ranch.engines.memory import MemoryEngine
+from celery_ranch.errors import StoreError
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["BacklogView", "LastConfigured", "LastServedView", "last_configured"]
+__all__ = [
+    "BacklogView",
+    "LastConfigured",
+    "LastServedView",
+    "get_status",
+    "last_configured",
+    "system_status",
+]
+
+logger = get_logger(__name__)
 
 
 class LastConfigured:
@@ -79,6 +91,44 @@ class LastServedView:
                     key, seconds = _shown(snapshot.key), snapshot.last_leased_at_us / 1_000_000
                     times[key] = max(seconds, times.get(key, 0.0))
         return times
+
+
+def system_status(ranch: Ranch) -> dict[str, Any]:
+    """Return how an application's queues are, together, as `LRUTask.get_system_status`."""
+    engine = ranch.engine
+    is_memory = isinstance(engine, MemoryEngine)
+    status = {
+        "initialized": True,
+        "storage_type": "InMemoryStorage" if is_memory else "RedisStorage",
+        "backlog_size": 0,
+        "unique_lru_keys": 0,
+        "running": 0,
+        "dead_letters": 0,
+        "health": False,
+    }
+    try:
+        counts = ranch.status()
+        keys = {
+            snapshot.key
+            for each in counts
+            for snapshot in ranch.keys(each.queue)
+            if snapshot.waiting or snapshot.delayed
+        }
+    except StoreError as error:
+        logger.error("The store cannot be looked at: %s", error)
+        return status
+    return status | {
+        "backlog_size": sum(each.waiting + each.delayed for each in counts),
+        "unique_lru_keys": len(keys),
+        "running": sum(each.leased for each in counts),
+        "dead_letters": sum(each.dead for each in counts),
+        "health": True,
+    }
+
+
+def get_status() -> dict[str, Any]:
+    """Return `system_status` of the application that was configured last, or the current one."""
+    return system_status(last_configured.ranch)
 
 
 def _shown(key: KeyPath) -> str | KeyPath:

@@ -25,12 +25,14 @@ from celery_ranch.publishing.keys import (
 from celery_ranch.publishing.producer import FairProducer
 from celery_ranch.publishing.queues import adopt_queues, fair_destination
 from celery_ranch.publishing.storing import DEFAULT_MAX_RETRIES
-from celery_ranch.publishing.terms import COST_HEADER, chosen_priority, chosen_terms
+from celery_ranch.publishing.terms import COST_HEADER, KeyTerms, chosen_priority, chosen_terms
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeyPath
 
 __all__ = ["FairAMQP", "install_publishing"]
 
+
+_NO_TERMS = KeyTerms()
 
 # To a type checker it is an `AMQP`; it becomes one only beside an app's own.
 _Base: Any = AMQP if TYPE_CHECKING else object
@@ -91,7 +93,7 @@ class _Sender:
         name: str,
         message: Any,
         lru_key: Any = None,
-        lru_share: float | None = None,
+        lru_terms: KeyTerms = _NO_TERMS,
         cost: Any = None,
         **options: Any,
     ) -> Any:
@@ -134,9 +136,9 @@ class _Sender:
         self._set_retries(options)
         if isinstance(producer, BatchProducer) and producer.batch.app is self._app:
             return producer.batch.hold(
-                self._plain, producer.producer, name, message, facts, lru_share, options
+                self._plain, producer.producer, name, message, facts, lru_terms, options
             )
-        ours = FairProducer(producer, self._ranch, message[2], facts, lru_share)
+        ours = FairProducer(producer, self._ranch, message[2], facts, lru_terms)
         return self._plain(ours, name, message, **options)
 
     def _key(

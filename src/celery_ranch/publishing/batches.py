@@ -14,15 +14,18 @@ from celery.signals import after_task_publish
 
 from celery_ranch.publishing.entries import EntryFacts
 from celery_ranch.publishing.producer import LazyProducer
-from celery_ranch.publishing.storing import Retries, store, written
+from celery_ranch.publishing.storing import OfKey, Retries, store, written
+from celery_ranch.publishing.terms import KeyTerms
 from celery_ranch.ranch import Ranch
-from celery_ranch.scheduling.model import MAX_BATCH, Entry, KeyPath
+from celery_ranch.scheduling.model import MAX_BATCH, Entry
 
 __all__ = ["Batch", "BatchPool", "BatchProducer", "is_asked_by_group", "submission"]
 
 #: How many bytes of messages are stored by one call, unless one alone has
 #: more: the store does nothing else meanwhile, and takes no call of a gigabyte.
 _MAX_BYTES = 8_000_000
+
+_NOTHING = KeyTerms()
 
 #: Acquires one producer for all members of a group, two to four calls above
 #: `producer_pool` (checked on Celery 5.4.0, 5.5.3, 5.6.3 and 5.7.0). Where it
@@ -92,7 +95,8 @@ class _Run:
         self.policy = policy
         self.retries = retries
         self.entries: list[Entry] = []
-        self.shares: dict[tuple[str, KeyPath], float] = {}
+        self.of_keys: dict[OfKey, None] = {}
+        """In the order in which they are to be set."""
         self.announcements: list[_Announcement] = []
         self.bytes = 0
 
@@ -130,7 +134,7 @@ class Batch:
         name: str,
         message: Any,
         facts: EntryFacts,
-        share: float | None,
+        of_key: KeyTerms,
         options: dict[str, Any],
     ) -> Any:
         """Run the first half of Celery's `send_task_message`, and hold what it publishes.
@@ -141,7 +145,7 @@ class Batch:
             name: The task's name, as Celery passes it on.
             message: The message, likewise.
             facts: What is known of its entry.
-            share: What to set its key's share to before storing it, if anything.
+            of_key: What to set of its key before storing it.
             options: The further arguments of Celery's function.
 
         Raises:
@@ -161,8 +165,9 @@ class Batch:
         run = self._run(recorded, is_retried, len(entry.message), producer)
         run.entries.append(entry)
         run.bytes += len(entry.message)
-        if share is not None:
-            run.shares[entry.queue, entry.key] = share
+        if of_key != _NOTHING:
+            run.of_keys.pop((entry.queue, entry.key, of_key), None)
+            run.of_keys[entry.queue, entry.key, of_key] = None
         if event or after_task_publish.receivers or _task_sent_receivers():
             dispatcher = options.get("event_dispatcher")
             run.announcements.append(
@@ -199,7 +204,7 @@ class Batch:
         """
         runs, self._runs = self._runs, []
         for run in runs:
-            store(self._ranch, run.entries, run.shares, run.retries)
+            store(self._ranch, run.entries, run.of_keys, run.retries)
             for each in run.announcements:
                 each.context.run(self._announce, each, producer)
 

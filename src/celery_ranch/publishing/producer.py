@@ -9,6 +9,7 @@ from celery import Celery
 
 from celery_ranch.publishing.entries import EntryFacts
 from celery_ranch.publishing.storing import Retries, store, written
+from celery_ranch.publishing.terms import KeyTerms
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import Publish
 
@@ -27,17 +28,17 @@ class FairProducer:
         ranch: The application's fair scheduling.
         body: The body of the message to store, by identity.
         facts: What is known of its entry.
-        share: What to set its key's share to before storing it, if anything.
+        of_key: What to set of its key before storing it.
     """
 
     def __init__(
-        self, producer: Any, ranch: Ranch, body: Any, facts: EntryFacts, share: float | None
+        self, producer: Any, ranch: Ranch, body: Any, facts: EntryFacts, of_key: KeyTerms
     ) -> None:
         self._producer = producer
         self._ranch = ranch
         self._body = body
         self._facts = facts
-        self._share = share
+        self._of_key = of_key
         self._publishing = ExitStack()
         self._publish: Publish | None = None
 
@@ -58,10 +59,10 @@ class FairProducer:
         if body is not self._body:
             return self._producer.publish(body, **options)
         entry = self._facts.entry(written(body, options, self._ranch.settings.redis_serializer))
-        shares = {} if self._share is None else {(entry.queue, entry.key): self._share}
+        of_keys = [(entry.queue, entry.key, self._of_key)]
         if self._publish is None:
             self._publish = self._publishing.enter_context(self._ranch.publishers.publish())
-        store(self._ranch, [entry], shares, Retries.of(options), self._publish)
+        store(self._ranch, [entry], of_keys, Retries.of(options), self._publish)
         self._publishing.close()
         self._publish = None
         return None

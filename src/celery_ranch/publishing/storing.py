@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from kombu.compression import compress
 from kombu.entity import maybe_delivery_mode
@@ -19,11 +19,15 @@ from celery_ranch.config import SerializerType
 from celery_ranch.envelope import Envelope, dump_json, pack
 from celery_ranch.errors import BacklogFullError, StoreError, StoreUnavailableError
 from celery_ranch.publishing.entries import another_id
+from celery_ranch.publishing.terms import KeyTerms
 from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Entry, KeyPath, Publish
 
-__all__ = ["DEFAULT_MAX_RETRIES", "Retries", "store", "written"]
+__all__ = ["DEFAULT_MAX_RETRIES", "OfKey", "Retries", "store", "written"]
 
+#: A queue, a key, and what is to be set of it there.
+OfKey: TypeAlias = "tuple[str, KeyPath, KeyTerms]"
 
 #: The retries in Celery's default `task_publish_retry_policy`.
 DEFAULT_MAX_RETRIES = 3
@@ -65,7 +69,7 @@ _NO_RETRIES = Retries(0)
 def store(
     ranch: Ranch,
     entries: list[Entry],
-    shares: Mapping[tuple[str, KeyPath], float],
+    of_keys: Iterable[OfKey],
     retries: Retries,
     publish: Publish | None = None,
 ) -> None:
@@ -74,7 +78,7 @@ def store(
     Args:
         ranch: Whose entries they are.
         entries: At most 1,000; one that is stored under another id is replaced here.
-        shares: What to set the shares of keys to before, by queue and key.
+        of_keys: What to set of keys before.
         retries: How often to ask a store that is away again.
         publish: By which the store knows this again, if the caller may repeat
             it; by default this is one of its own.
@@ -89,8 +93,8 @@ def store(
     task_ids = [entry.entry_id for entry in entries]
 
     def ask(publish: Publish) -> None:
-        for (queue, key), share in shares.items():
-            engine.set_share(queue, key, share)
+        for of_key in of_keys:
+            _set(engine, *of_key)
         while True:
             reply = engine.enqueue(entries, publish=publish)
             if reply.full is not None:
@@ -116,6 +120,16 @@ def store(
                 )
     except StoreError as error:
         raise OperationalError(str(error)) from error
+    if ranch.weights.function is not None:
+        for entry in entries:
+            ranch.weights.note(entry.queue, entry.key)
+
+
+def _set(engine: Engine, queue: str, key: KeyPath, terms: KeyTerms) -> None:
+    if terms.share is not None:
+        engine.set_share(queue, key, terms.share)
+    for tag in terms.tags:
+        engine.add_tag(queue, key, tag, is_only=True)
 
 
 def _rename(entries: list[Entry], taken: Sequence[str], task_ids: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from celery_ranch.config import CostMode, QueueSettings, Settings
 from celery_ranch.scheduling.costs import cost_of
 from celery_ranch.scheduling.model import CHARGE_UNIT
 
-__all__ = ["COST_HEADER", "Terms", "chosen_priority", "chosen_terms"]
+__all__ = ["COST_HEADER", "KeyTerms", "Terms", "chosen_priority", "chosen_terms"]
 
 #: The message header that a retry takes its cost from.
 COST_HEADER = "lru_cost"
@@ -27,6 +27,15 @@ class Terms:
     """In millionths; None: the seconds it takes."""
     is_exempt: bool
     """Whether it is stored also where its key's backlog is full."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTerms:
+    """What a call sets of its key before it is stored; what is None or empty stays."""
+
+    share: float | None = None
+    tags: tuple[str, ...] = ()
+    """Each takes the place of others of its name."""
 
 
 def chosen_priority(settings: Settings, queue: str, given: Any) -> Any:

@@ -19,6 +19,7 @@ from celery_ranch.engines.opening import Store, choose_store, open_engine
 from celery_ranch.engines.publishers import Publishers
 from celery_ranch.errors import ConfigurationError, RanchWarning
 from celery_ranch.offers import backend_offer, broker_offer
+from celery_ranch.ranch.weights import Weights
 from celery_ranch.scheduling.engine import Engine
 
 __all__ = ["ALIASES", "Access"]
@@ -56,6 +57,8 @@ class Access:
     app: Celery
     publishers: Publishers
     """Who publishes to the store, from this process."""
+    weights: Weights
+    """What the application's weight function, if any, says of keys in use."""
 
     def __new__(cls: type[A], app: Celery | None = None) -> A:
         app = current_app if app is None else app
@@ -76,6 +79,7 @@ class Access:
     def _prepare(self, app: Celery) -> None:
         self.app = app
         self.publishers = Publishers()
+        self.weights = Weights(lambda: self.engine)
         self._lock = threading.RLock()
         self._storage: Any = None
         self._settings: Settings | None = None

@@ -18,6 +18,7 @@ from celery.utils.log import get_logger
 from celery.worker import state
 from kombu.serialization import prepare_accept_content
 
+from celery_ranch.ranch.weights import Weights
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.messages import (
@@ -50,6 +51,7 @@ class Feeder:
         before_run: Called when a pool has taken a request.
         say_now: Tells the store at once what is to be said of leases.
         accept_pickle: Whether entries may be pickled in the store.
+        weights: Who wants to know which keys are leased from.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Feeder:
         before_run: Callable[[], None],
         say_now: Callable[[], None],
         accept_pickle: bool,
+        weights: Weights,
     ) -> None:
         self._consumer = consumer
         self._book = book
@@ -71,6 +74,7 @@ class Feeder:
             capacity.lookahead_seconds * _STALE_LOOKAHEADS, _SHORTEST_STALE_SECONDS
         )
         self._accept_pickle = accept_pickle
+        self._weights = weights
         self._accept = prepare_accept_content(consumer.app.conf.accept_content)
         self._stock: deque[Holding] = deque()
         self._stocked_slots = 0
@@ -136,6 +140,9 @@ class Feeder:
 
     def take(self, holdings: Sequence[Holding]) -> None:
         """Accept what was newly leased and start what there is a slot for."""
+        if self._weights.function is not None:
+            for holding in holdings:
+                self._weights.note(holding.lease.queue, holding.lease.key)
         if not self._stock:
             self._stocked_at = monotonic()
         with self._lock:

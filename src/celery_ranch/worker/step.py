@@ -66,6 +66,7 @@ class FairStep(bootsteps.StartStopStep):
             before_run=self._before_run,
             say_now=self._say_now,
             accept_pickle=settings.redis_serializer is SerializerType.PICKLE,
+            weights=self._ranch.weights,
         )
         show_stock(c, self._feeder)
 
