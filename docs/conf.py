@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
+from celery import Task
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.ext import napoleon
@@ -32,9 +33,9 @@ myst_heading_anchors = 3
 
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:.*", r"(celery|collections|kombu|typing)\..*"),
-    # What stands behind a public name, and is not told of.
-    ("py:class", r"celery_ranch\.(config\.Settings|ranch\.access\.A|.*\.(Engine|Publishers))"),
+    ("py:exc", r"kombu\..*"),
+    # Annotations also name what stands behind a public name, and is not told of.
+    ("py:class", r".*"),
 ]
 default_role = "code"
 smartquotes = False
@@ -56,6 +57,7 @@ logger = logging.getLogger(__name__)
 def setup(app: Sphinx) -> None:
     """Register what is done beyond the settings; Sphinx calls this."""
     app.connect("autodoc-process-docstring", read_sections)
+    app.connect("autodoc-skip-member", leave_out_options)
     app.connect("env-check-consistency", warn_of_untold_names)
 
 
@@ -70,6 +72,14 @@ def read_sections(
     if what not in {"attribute", "property"}:
         parsed = napoleon.GoogleDocstring(lines, napoleon.Config(), app, what, name, obj, options)
         lines[:] = parsed.lines()
+
+
+def leave_out_options(
+    app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave a task's options to Celery's documentation: binding a task writes them into bases."""
+    is_option = isinstance(obj, (bool, int, float, str, type(None))) and hasattr(Task, name)
+    return True if is_option else None
 
 
 def warn_of_untold_names(app: Sphinx, env: BuildEnvironment) -> None:
