@@ -290,10 +290,20 @@ class EnginesAgree(RuleBasedStateMachine):
         if self.steps % 10 == 0:
             self.check_redis()
 
+    def explain(self, queue: str, entry_id: str, most: int = 1_000) -> None:
+        self.both("explain", queue, entry_id, most=most, now_us=self.now_us)
+
     def check_redis(self) -> None:
         for queue in QUEUES:
-            for key in KEYS:
-                self.both("pending", queue, key, 0, 20)
+            for place, key in enumerate(KEYS):
+                waiting = self.both("pending", queue, key, 0, 20)
+                # Any of them, by and by, and looking at few siblings as at many.
+                for entry_id, _ in waiting[self.steps % 20 :][:1] or waiting[-1:]:
+                    self.explain(queue, entry_id, (1, 2, 5, 1_000)[place % 4])
+            for entry_id in [lease.entry_id for _, lease in self.leases[-4:]]:
+                self.explain(queue, entry_id)
+            for letter in self.both("dead_letters", queue, 0, 1):
+                self.explain(queue, letter.entry_id)
             check_queue(self.client, self.prefix, queue)
             assert [*self.redis.check(queue, 3)] == [*self.memory.check(queue)] == []
 

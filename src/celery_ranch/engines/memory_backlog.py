@@ -139,6 +139,17 @@ class Backlog:
         """Return the key's due entry at a level with the smallest sequence number."""
         return self._keys[key].lines[level].first()
 
+    def has_ready(self, entry: StoredEntry) -> bool:
+        """Return whether an entry waits as due."""
+        backlog = self._keys.get(entry.key)
+        line = None if backlog is None else backlog.lines.get(entry.level)
+        return line is not None and line.ready.get(entry.sequence) is entry
+
+    def position(self, entry: StoredEntry) -> int:
+        """Return how many due entries of its key and level go before one."""
+        ready = self._keys[entry.key].lines[entry.level].ready
+        return sum(sequence < entry.sequence for sequence in ready)
+
     def below(self, path: KeyPath) -> int:
         """Return how many entries of a node and below it wait, due or delayed."""
         return self._below[path]

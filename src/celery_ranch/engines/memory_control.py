@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from celery_ranch.engines.memory_queue import MemoryQueue
+from celery_ranch.scheduling.explanation import EntryState, Explanation
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
@@ -20,6 +21,7 @@ from celery_ranch.scheduling.model import (
     valid_share,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Target
+from celery_ranch.scheduling.turns import MOST_SIBLINGS
 
 __all__ = ["MemoryControl"]
 
@@ -151,6 +153,21 @@ class MemoryControl:
         with self._changed:
             state = self._queues.get(queue)
             return () if state is None else state.pending(key, offset, limit)
+
+    def explain(
+        self,
+        queue: str,
+        entry_id: str,
+        *,
+        most: int = MOST_SIBLINGS,
+        now_us: int | None = None,
+    ) -> Explanation:
+        with self._changed:
+            now_us = self._now_us(now_us)
+            state = self._queues.get(queue)
+            if state is None:
+                return Explanation(entry_id, queue, EntryState.UNKNOWN, now_us, 0, 0)
+            return state.explain(entry_id, most, now_us)
 
     def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
         with self._changed:

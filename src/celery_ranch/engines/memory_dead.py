@@ -53,6 +53,11 @@ class DeadLetters:
         dead = self._dead.pop(entry_id, None)
         return None if dead is None else dead.entry
 
+    def why(self, entry_id: str) -> tuple[str, int] | None:
+        """Return why and when an entry died, None if it is no dead letter."""
+        dead = self._dead.get(entry_id)
+        return None if dead is None else (dead.reason, dead.died_at_us)
+
     def page(self, offset: int, limit: int) -> tuple[DeadLetter, ...]:
         """Return at most `limit` dead letters, the latest first, `offset` left out."""
         latest_first = islice(reversed(self._dead.values()), offset, offset + limit)

@@ -77,6 +77,17 @@ class Leases:
         """Return a worker's leases, in the order of their numbers."""
         return list(self._held.get(worker, {}).values())
 
+    def holder(self, entry_id: str, *, is_acknowledged: bool) -> tuple[str, Held] | None:
+        """Return who holds an entry, and its lease; of several the latest."""
+        found = [
+            (held.number, worker, held)
+            for worker, leases in self._held.items()
+            for held in leases.values()
+            if held.entry.entry_id == entry_id
+            and (held.state is LeaseState.ACKNOWLEDGED) is is_acknowledged
+        ]
+        return max(found, key=lambda each: each[0])[1:] if found else None
+
     def __iter__(self) -> Iterator[Held]:
         return (held for leases in self._held.values() for held in leases.values())
 

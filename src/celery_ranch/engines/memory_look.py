@@ -8,8 +8,10 @@ from itertools import islice
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_check import Look
 from celery_ranch.engines.memory_dead import DeadLetters
+from celery_ranch.engines.memory_explain import Explainer
 from celery_ranch.engines.memory_leases import Leases
 from celery_ranch.engines.memory_nodes import Nodes
+from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.levels import LevelOrder
 from celery_ranch.scheduling.model import EngineSettings, KeyPath, KeySnapshot, QueueSnapshot
@@ -83,6 +85,21 @@ class QueueLook:
         leases = tuple(self.leases)
         look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead)
         yield from look.violations(self._leased)
+
+    def explain(self, entry_id: str, most: int, now_us: int) -> Explanation:
+        """Return where an entry is and why, as `Engine.explain`."""
+        explainer = Explainer(
+            queue=self.name,
+            level_floor=self._settings.level_floor,
+            entries=self._entries,
+            backlog=self._backlog,
+            nodes=self.nodes,
+            leases=self.leases,
+            dead=self.dead,
+            handed_over=self._number,
+            last_leased_at_us=self._last_leased_at_us,
+        )
+        return explainer.explain(entry_id, most, now_us)
 
     def key_snapshot(self, key: KeyPath) -> KeySnapshot:
         """Return a key as it stands."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 from celery_ranch.scheduling.costs import Estimates
+from celery_ranch.scheduling.explanation import Blocker, BlockerKind
 from celery_ranch.scheduling.fairness import FairTree
 from celery_ranch.scheduling.limits import NO_LIMITS, UNLIMITED, Limits
 from celery_ranch.scheduling.model import KeyPath
@@ -82,6 +83,19 @@ class Nodes:
     def limits(self, path: KeyPath) -> Limits:
         """Return the limits that hold for a node now."""
         return self._limits.get(path, NO_LIMITS)
+
+    def blockers(self, key: KeyPath, now_us: int) -> Iterator[Blocker]:
+        """Yield what holds back the nodes of a key, outermost first."""
+        for path in prefixes(key):
+            blocks = self.tree.blocks(path)
+            if blocks & Block.PAUSED:
+                yield Blocker(BlockerKind.PAUSED, path)
+            if blocks & Block.CONCURRENCY:
+                running, limit = self.tree.in_service(path), self.limits(path).concurrency
+                yield Blocker(BlockerKind.CONCURRENCY, path, running=running, limit=limit)
+            # Once its time has come the next lease lets it race.
+            if blocks & Block.RATE and self._timer[path][0] > now_us:
+                yield Blocker(BlockerKind.RATE, path, until_us=self._timer[path][0])
 
     def refresh(self, key: KeyPath, now_us: int) -> None:
         """Let what was set by tags and by default hold for the nodes of a key."""

@@ -52,6 +52,7 @@ VERBS = (
     "keys",
     "details",
     "pending",
+    "explain",
     *checking.VERBS,
 )
 

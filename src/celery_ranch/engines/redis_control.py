@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
 
-from celery_ranch.engines import checking, wire
+from celery_ranch.engines import checking, explaining, wire
 from celery_ranch.engines.connections import Connections
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request
+from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
@@ -26,6 +27,7 @@ from celery_ranch.scheduling.model import (
     valid_share,
 )
 from celery_ranch.scheduling.policies import MAX_DATA_BYTES, ShareTarget, Target
+from celery_ranch.scheduling.turns import MOST_SIBLINGS
 
 __all__ = ["RedisControl"]
 
@@ -201,6 +203,22 @@ class RedisControl:
                 "pending", queue, wire.read_pending, key=text, offset=offset, limit=limit
             )
         )
+
+    def explain(
+        self,
+        queue: str,
+        entry_id: str,
+        *,
+        most: int = MOST_SIBLINGS,
+        now_us: int | None = None,
+    ) -> Explanation:
+        """As `Engine.explain`."""
+
+        def ask(first: int) -> Any:
+            named: dict[str, Argument] = {"entry_id": entry_id, "first": first, "most": most}
+            return self._run(self._on_queue("explain", queue, lambda reply: reply, now_us, **named))
+
+        return explaining.explanation(ask, entry_id, queue, self.settings.level_floor)
 
     def check(self, queue: str, count: int = 100) -> Iterator[Violation]:
         """As `Engine.check`."""

@@ -231,6 +231,11 @@ def _id(written: bytes) -> str:
     return str(written, "utf-8", "surrogateescape")
 
 
+def read_key(written: bytes) -> KeyPath:
+    """Return the key that was written so."""
+    return _key(_shown(written))
+
+
 def _shown(written: bytes) -> str:
     """Return what was stored for people to read, whatever it has become."""
     return str(written, "utf-8", "backslashreplace")
@@ -273,7 +278,7 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     for at in range(1, len(reply), 3):
         entry_id, value, why = reply[at : at + 3]
         deliveries, _, _, key, message, _, _ = split_entry(value)
-        died_at_us, _, reason = (why or b"").partition(b" ")
+        died_at_us, reason = read_why(why)
         letters.append(
             DeadLetter(
                 entry_id=_id(entry_id),
@@ -281,11 +286,17 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
                 queue=queue,
                 message=message,
                 deliveries=deliveries,
-                reason=_shown(reason),
-                died_at_us=int(died_at_us) if died_at_us.isdigit() else 0,
+                reason=reason,
+                died_at_us=died_at_us,
             )
         )
     return tuple(letters)
+
+
+def read_why(why: bytes | None) -> tuple[int, str]:
+    """Return when an entry died and why, 0 and nothing where nobody said."""
+    died_at_us, _, reason = (why or b"").partition(b" ")
+    return int(died_at_us) if died_at_us.isdigit() else 0, _shown(reason)
 
 
 def read_snapshot(reply: Any, queue: str) -> QueueSnapshot:
@@ -318,7 +329,7 @@ def read_details(reply: Any) -> KeyDetails:
 def _read_key(shown: Any) -> KeySnapshot:
     key, waiting, delayed, share, is_paused, leased_at, in_service, tags = shown
     return KeySnapshot(
-        key=_key(_shown(key)),
+        key=read_key(key),
         waiting=waiting,
         delayed=delayed,
         share=float(share),

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
@@ -29,6 +30,7 @@ from celery_ranch.scheduling.model import (
     Reaped,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Target
+from celery_ranch.scheduling.turns import MOST_SIBLINGS
 
 __all__ = ["Engine"]
 
@@ -256,6 +258,27 @@ class Engine(Protocol):
 
         Waiting entries come first, by their numbers, then delayed ones by
         due time and number.
+        """
+        ...
+
+    def explain(
+        self,
+        queue: str,
+        entry_id: str,
+        *,
+        most: int = MOST_SIBLINGS,
+        now_us: int | None = None,
+    ) -> Explanation:
+        """Say where an entry is, what holds it back, and how many go before it.
+
+        All of it is of one instant, but for who has an entry that is leased,
+        if workers have thousands of leases. Nothing changes by it.
+
+        How many go before it is what the rule does if nothing else is stored,
+        ends, is set or paused meanwhile, what is held back stays so, and each
+        entry costs what this one does. It is exact as long as no more than
+        `most` siblings matter, in all races on its way together, and estimated
+        from so many of them beyond that.
         """
         ...
 

@@ -242,6 +242,38 @@ class FairTree:
         race = None if node is None else node.races.get(level)
         return race is not None and not race.is_empty
 
+    def waiting(self, path: KeyPath, level: int) -> int:
+        """Return how many entries wait at a node and below it, blocked ones too."""
+        node = self._nodes[path]
+        if not node.children:
+            return node.waiting.get(level, 0)
+        race = node.races.get(level)
+        return 0 if race is None else race.waiting
+
+    def last_served(self, path: KeyPath) -> int:
+        """Return the number of a node's last service, 0 if it had none."""
+        node = self._nodes.get(path)
+        return 0 if node is None else max((s.served for s in node.stands.values()), default=0)
+
+    def race(self, path: KeyPath, level: int) -> Race:
+        """Return the race of a node's children, of the root's if the path is empty.
+
+        Raises:
+            KeyError: There never was one.
+        """
+        return (self._nodes[path] if path else self._root).races[level]
+
+    def way(self, key: KeyPath, level: int) -> Iterator[tuple[Race, KeyPath, Stand]]:
+        """Yield, from where a key's entries wait up, each node's race and stand there.
+
+        Something of the key waits at that level.
+        """
+        node, own = self._nodes[key], (*key, OWN)
+        node = self._nodes[own] if node.children else node
+        while node.parent is not None:
+            yield node.parent.races[level], node.path, node.stands.get(level, Stand())
+            node = node.parent
+
     def is_forgettable(self, path: KeyPath) -> bool:
         """Return whether nothing is to be remembered of a node: no work, no lead."""
         node = self._nodes[path]

@@ -13,12 +13,13 @@ same rule is written in ``engines/lua/``; a property test compares the two.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Race", "Stand", "rescaled_lead", "start_tag"]
+__all__ = ["Place", "Race", "Stand", "rescaled_lead", "start_tag"]
 
 
 def start_tag(virtual_time: int, last_finish: int) -> int:
@@ -55,7 +56,7 @@ def rescaled_lead(lead: int, old_charge: int, new_charge: int) -> int:
     return (2 * lead * new_charge + old_charge) // (2 * old_charge)
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """Where a child stands in the index; the smallest goes next.
 
     The order is unique before it comes to the child, so that nobody's name
@@ -79,7 +80,7 @@ class Stand:
         self.epoch = 0
         self.served = 0
         self.arrival = 0
-        self.place: _Place | None = None
+        self.place: Place | None = None
         """Where it stands in the index; None while it does not."""
 
 
@@ -105,8 +106,8 @@ class Race:
         self._epoch = 0
         self._is_shifted = False
         self._arrivals = 0
-        self._index: list[_Place] = []
-        self._old_index: list[_Place] = []
+        self._index: list[Place] = []
+        self._old_index: list[Place] = []
 
     # -- entering and leaving -----------------------------------------------
 
@@ -215,7 +216,37 @@ class Race:
         """Return how far ahead of virtual time a child is; it is behind if negative."""
         return self._present_tag(stand) - self._virtual_time
 
+    def place_of(self, child: KeyPath, stand: Stand) -> Place:
+        """Return where a child stands, or would if it entered now."""
+        tag = self._present_tag(stand)
+        if stand.place is None:
+            tag = start_tag(self._virtual_time, tag)
+        number = stand.served or stand.arrival or self._arrivals + 1
+        return Place(tag, bool(stand.served), number, child)
+
+    def places(self, last_tag: int | None, most: int) -> tuple[int, list[Place]]:
+        """Return how many race up to a start tag, and the places of `most` of them.
+
+        Args:
+            last_tag: The last one that counts; None: all of them do.
+            most: How many places to return; if there are more, these are
+                spread over all, one in each stretch.
+        """
+        old_size = _size(self._old_index, None if last_tag is None else last_tag + self._tag_limit)
+        total = old_size + _size(self._index, last_tag)
+        ranks = range(total) if total <= most else _spread(total, most)
+        return total, [
+            self._index[rank - old_size]
+            if rank >= old_size
+            else self._brought_down(self._old_index[rank])
+            for rank in ranks
+        ]
+
     # -- within ----------------------------------------------------------------
+
+    def _brought_down(self, place: Place) -> Place:
+        """Return a place of the old epoch with its tag as one of the present epoch."""
+        return place._replace(tag=max(0, place.tag - self._tag_limit))
 
     def _present_tag(self, stand: Stand) -> int:
         """Return a start tag as a number of the present epoch."""
@@ -240,5 +271,20 @@ class Race:
         if not stand.served and not stand.arrival:
             self._arrivals += 1
             stand.arrival = self._arrivals
-        stand.place = _Place(stand.tag, bool(stand.served), stand.served or stand.arrival, child)
+        stand.place = Place(stand.tag, bool(stand.served), stand.served or stand.arrival, child)
         insort(self._index, stand.place)
+
+
+def _size(index: list[Place], last_tag: int | None) -> int:
+    """Return how many places of an index have a tag up to that one."""
+    if last_tag is None:
+        return len(index)
+    return bisect_right(index, last_tag, key=lambda place: place.tag)
+
+
+def _spread(total: int, count: int) -> Iterator[int]:
+    """Yield so many numbers below `total`, in no step with anything."""
+    for turn in range(count):
+        first = turn * total // count
+        width = (turn + 1) * total // count - first
+        yield first + turn * 7_919 % width

@@ -10,6 +10,8 @@
 --        take_first(q, leaf, key, level, now)  the leaf's first entry, out of its line:
 --                                 id, sequence, value, cost; leasable, expired,
 --                                 unreadable, or none if the index was wrong about it
+--        terms_of(value)          an entry's expiry ('-': none) and cost ('-': 1, 'm':
+--                                 measured); nil if they cannot be read
 --        serve(q, key, level, cost, now)  charge the nodes for one, and put them back
 --                                 where they have work
 local function first_race(q)
@@ -45,7 +47,6 @@ local function choose(queues)
   end
 end
 
--- Expiry and cost: what leasing needs of the header (see places.lua).
 local function terms_of(value)
   if not value then return nil end
   local expires, cost, size, at = string.match(value, '^%d+ (%S+) %S+ %S+ %d+ (%S+) (%d+) ()')
