@@ -14,7 +14,7 @@ from celery_ranch.errors import RoutingError
 from celery_ranch.observing.views import system_status
 from celery_ranch.publishing.queues import fair_destination
 from celery_ranch.ranch import Ranch
-from celery_ranch.ranch.weights import LRUKeyMetadata, share_of_weight, weight_of_share
+from celery_ranch.ranch.weights import metadata_of, share_of_weight, weight_of_share
 from celery_ranch.scheduling.model import key_path
 
 __all__ = ["ClientTask"]
@@ -100,7 +100,7 @@ class ClientTask(Task):
             ``pending_tasks``, how many wait.
         """
         details = self._ranch.engine.details(self._queue(), key_path(lru_key))
-        known = LRUKeyMetadata.of(details)
+        known = metadata_of(details)
         return {
             "lru_key": lru_key,
             "weight": weight_of_share(details.snapshot.share),

@@ -55,6 +55,18 @@ scene_app, ranch = app, Ranch(app)
 def keys(): return {key.key: key for key in Ranch(scene_app).keys()}
 """
 
+#: Waits for what a weight function makes of a key.
+WEIGHED = """
+import time
+until = time.monotonic() + 30
+while keys()["acme",].share != 16:
+    assert time.monotonic() < until, keys()["acme",]
+    time.sleep(0.05)
+assert keys()["acme",].waiting == 2
+assert keys()["acme",].tags == ("plan=trial",)
+assert convert.get_client_metadata("acme")["weight"] == 1 / 16
+"""
+
 #: What is so when all blocks of a page have run, beyond that none of them failed.
 THEN = {
     "how-to/charge-by-seconds.md": "assert keys()['acme',].waiting == 1",
@@ -70,6 +82,7 @@ assert keys()["acme", "alice"].share == 2
 assert keys()["acme", "bob"].is_paused
 assert keys()["acme", "bob", "import-7"].waiting == 1
 """,
+    "reference/keys-on-a-task.md": WEIGHED,
     "how-to/set-priorities.md": "assert keys()['acme',].waiting == 2",
     "how-to/submit-thousands-at-once.md": """
 assert keys()["acme",].waiting == 3 + 1

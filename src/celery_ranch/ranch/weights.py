@@ -20,7 +20,14 @@ from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import KeyDetails, KeyPath, valid_share
 from celery_ranch.scheduling.policies import Weighed, tag_parts
 
-__all__ = ["LRUKeyMetadata", "WeightFunction", "Weights", "share_of_weight", "weight_of_share"]
+__all__ = [
+    "LRUKeyMetadata",
+    "WeightFunction",
+    "Weights",
+    "metadata_of",
+    "share_of_weight",
+    "weight_of_share",
+]
 
 logger = get_logger(__name__)
 
@@ -51,23 +58,23 @@ class LRUKeyMetadata:
     pending: int = 0
     """How many of its tasks wait, delayed ones included."""
 
-    @classmethod
-    def of(cls, details: KeyDetails) -> LRUKeyMetadata:
-        """Return what is told of a key of which so much is known."""
-        key, data = details.snapshot, details.data
-        last_us = key.last_leased_at_us
-        last = None if last_us is None else last_us / 1_000_000
-        return cls(
-            timestamp=time() if last is None else last,
-            weight=weight_of_share(details.share_by_hand),
-            tags=dict(map(tag_parts, reversed(key.tags))) or None,
-            custom_data={name: json.loads(data[name]) for name in sorted(data)} or None,
-            last_execution=last,
-            pending=key.waiting + key.delayed,
-        )
+
+WeightFunction: TypeAlias = Callable[[Any, LRUKeyMetadata], float]
 
 
-WeightFunction: TypeAlias = "Callable[[Any, LRUKeyMetadata], float]"
+def metadata_of(details: KeyDetails) -> LRUKeyMetadata:
+    """Return what is told of a key of which so much is known."""
+    key, data = details.snapshot, details.data
+    last_us = key.last_leased_at_us
+    last = None if last_us is None else last_us / 1_000_000
+    return LRUKeyMetadata(
+        timestamp=time() if last is None else last,
+        weight=weight_of_share(details.share_by_hand),
+        tags=dict(map(tag_parts, reversed(key.tags))) or None,
+        custom_data={name: json.loads(data[name]) for name in sorted(data)} or None,
+        last_execution=last,
+        pending=key.waiting + key.delayed,
+    )
 
 
 class Weights:
@@ -179,7 +186,7 @@ class Weights:
         key = details.snapshot.key
         shown = key[0] if len(key) == 1 else key
         try:
-            share = share_of_weight(function(shown, LRUKeyMetadata.of(details)))
+            share = share_of_weight(function(shown, metadata_of(details)))
         except InvalidShareError as error:
             self._complain((queue, key), "The weight function's answer for %r: %s", shown, error)
         except Exception:
