@@ -95,6 +95,10 @@ class Look(Access):
         """Return a queue's dead letters, the latest first."""
         return self.engine.dead_letters(self._queue(queue), offset, limit)
 
+    def task_of(self, letter: DeadLetter) -> PendingTask:
+        """Return the task of a dead letter; its names are empty where it cannot be read."""
+        return self._pending_task(letter.entry_id, letter.message)
+
     def check(self, queue: str | None = None, limit: int = 1_000) -> tuple[Violation, ...]:
         """Return what is wrong in the store; nothing where all is well.
 

@@ -1,0 +1,153 @@
+"""Dead letters: tasks taken out of circulation, to be looked at, retried or deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from celery_ranch.cli.notation import visible, written_key
+from celery_ranch.cli.session import (
+    RanchCommand,
+    RanchGroup,
+    Session,
+    json_option,
+    queue_option,
+    yes_option,
+)
+from celery_ranch.cli.showing import count, moment, table
+from celery_ranch.errors import UnknownEntryError
+from celery_ranch.scheduling.model import DeadLetter
+
+__all__ = ["dead"]
+
+_PAGE = 1_000
+
+
+@click.group(cls=RanchGroup)
+def dead() -> None:
+    """Dead letters: tasks that no worker is given any more."""
+
+
+@dead.command("list", cls=RanchCommand)
+@click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many to show."
+)
+@queue_option
+@json_option
+@click.pass_obj
+def list_(session: Session, limit: int, queue: str | None) -> None:
+    """List dead letters, the latest first."""
+    name = session.queue(queue)
+    found = _letters(session, name, limit)
+    if session.is_json:
+        for each in found:
+            session.emit(_facts(session, each))
+        return
+    rows = (
+        (
+            each.entry_id,
+            session.ranch.task_of(each).task or "?",
+            written_key(each.key),
+            moment(each.died_at_us),
+            count(each.deliveries),
+            each.reason,
+        )
+        for each in found
+    )
+    columns = ("Entry", "Task", "Key", "Died", "Deliveries", "Reason")
+    session.console.print(table("", columns, rows, texts=("Task", "Key", "Died", "Reason")))
+    rest = session.engine.snapshot(name).dead - limit
+    if rest > 0:
+        session.note(f"and {rest:,} more; --limit shows more of them")
+
+
+@dead.command(cls=RanchCommand)
+@click.argument("entry_id")
+@queue_option
+@json_option
+@click.pass_obj
+def show(session: Session, entry_id: str, queue: str | None) -> None:
+    """Show a dead letter with its arguments."""
+    name = session.queue(queue)
+    for letter in _letters(session, name, None):
+        if letter.entry_id == entry_id:
+            break
+    else:
+        raise UnknownEntryError(entry_id)
+    facts = _facts(session, letter)
+    task = session.ranch.task_of(letter)
+    facts.update(args=task.args, kwargs=task.kwargs)
+    if session.is_json:
+        session.emit(facts)
+        return
+    facts.update(key=written_key(letter.key), died=moment(facts.pop("died_at_us")))
+    for each, value in facts.items():
+        text = value if isinstance(value, str) else repr(value)
+        click.echo(visible(f"{each.replace('_', ' ') + ':':<12}{text}"))
+
+
+@dead.command(cls=RanchCommand)
+@click.argument("entry_ids", metavar="ENTRY...", nargs=-1, required=True)
+@queue_option
+@json_option
+@click.pass_obj
+def retry(session: Session, entry_ids: tuple[str, ...], queue: str | None) -> None:
+    """Put dead letters back as if just stored."""
+    _for_each(session, entry_ids, queue, "retried")
+
+
+@dead.command(cls=RanchCommand)
+@click.argument("entry_ids", metavar="ENTRY...", nargs=-1, required=True)
+@yes_option
+@queue_option
+@json_option
+@click.pass_obj
+def delete(session: Session, entry_ids: tuple[str, ...], yes: bool, queue: str | None) -> None:
+    """Drop dead letters for good."""
+    number = len(entry_ids)
+    session.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?", yes)
+    _for_each(session, entry_ids, queue, "deleted")
+
+
+def _letters(session: Session, queue: str, limit: int | None) -> Iterator[DeadLetter]:
+    """Yield dead letters, page by page, the latest first."""
+    offset = 0
+    while limit is None or offset < limit:
+        size = _PAGE if limit is None else min(_PAGE, limit - offset)
+        page = session.ranch.dead_letters(queue, offset, size)
+        yield from page
+        if len(page) < size:
+            return
+        offset += size
+
+
+def _facts(session: Session, letter: DeadLetter) -> dict[str, Any]:
+    task = session.ranch.task_of(letter)
+    return {
+        "entry_id": letter.entry_id,
+        "task_id": task.task_id,
+        "task": task.task,
+        "queue": letter.queue,
+        "key": letter.key,
+        "died_at_us": letter.died_at_us,
+        "deliveries": letter.deliveries,
+        "reason": letter.reason,
+    }
+
+
+def _for_each(session: Session, entry_ids: tuple[str, ...], queue: str | None, done: str) -> None:
+    """Retry or delete; go on where one is unknown, and fail at the end."""
+    name, failed = session.queue(queue), 0
+    verb = session.ranch.retry_dead if done == "retried" else session.ranch.delete_dead
+    for entry_id in entry_ids:
+        try:
+            verb(entry_id, name)
+        except UnknownEntryError as error:
+            failed += 1
+            session.note(f"Error: {visible(str(error))}")
+            continue
+        session.say(f"{visible(entry_id)}: {done}", queue=name, entry_id=entry_id, done=done)
+    if failed:
+        click.get_current_context().exit(1)

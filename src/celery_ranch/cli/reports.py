@@ -1,0 +1,190 @@
+"""A status as tables: queues, the first keys of each, levels, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from celery_ranch.cli.notation import visible, written_key
+from celery_ranch.cli.showing import count, number, part, per_second, seconds, table
+from celery_ranch.observing.status import (
+    KeyStatus,
+    LimitStatus,
+    OtherKeys,
+    QueueStatus,
+    Spread,
+    Status,
+    WorkerStatus,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["tables"]
+
+#: From how many columns on a screen has room for what is of second importance.
+_WIDE = 120
+
+
+def tables(status: Status, width: int, rows: int | None = None) -> Iterator[Table]:
+    """Yield the tables of a status.
+
+    Args:
+        status: What there is.
+        width: How many columns the screen has.
+        rows: How many keys of each queue to show at most; None: all it has.
+    """
+    is_wide = width >= _WIDE
+    yield _queues(status, is_wide)
+    for queue in status.queues:
+        if len(queue.levels) > 1:
+            yield _levels(queue, is_wide)
+        if queue.keys:
+            yield _keys(queue, is_wide, rows)
+    if status.workers:
+        yield _workers(status, is_wide)
+
+
+def _queues(status: Status, is_wide: bool) -> Table:
+    names = ["Queue", "Waiting", "Delayed", "Running", "Dead", "Workers", "In", "Out", "Wait p95"]
+    if is_wide:
+        names += ["p50", "p99", "Run p95", "Failed", "Oldest", "Next due", "Evenness"]
+    rows = [_queue(each, is_wide) for each in status.queues]
+    if status.more_queues:
+        rows.append((f"and {status.more_queues:,} more",))
+    return table("", names, rows)
+
+
+def _queue(queue: QueueStatus, is_wide: bool) -> tuple[str, ...]:
+    flow = queue.flow
+    shown = (
+        queue.queue,
+        count(queue.waiting),
+        count(queue.delayed),
+        count(queue.leased),
+        count(queue.dead),
+        count(queue.workers),
+        per_second(flow.enqueued_per_second),
+        per_second(flow.finished_per_second),
+        seconds(flow.wait.p95),
+    )
+    if not is_wide:
+        return shown
+    return (
+        *shown,
+        seconds(flow.wait.p50),
+        seconds(flow.wait.p99),
+        seconds(flow.run.p95),
+        per_second(flow.failed_per_second),
+        seconds(queue.oldest_wait),
+        seconds(queue.next_due),
+        number(queue.evenness),
+    )
+
+
+def _levels(queue: QueueStatus, is_wide: bool) -> Table:
+    names = ["Priority", "Waiting", "Running", "Keys", "Out", "Wait p50", "p95", "p99"]
+    return table(
+        f"{visible(queue.queue)}: by priority",
+        names,
+        (
+            (
+                str(each.level),
+                count(each.waiting),
+                count(each.leased),
+                count(each.keys),
+                per_second(each.flow.finished_per_second),
+                *_spread(each.flow.wait),
+            )
+            for each in queue.levels
+        ),
+    )
+
+
+def _spread(spread: Spread) -> tuple[str, ...]:
+    return seconds(spread.p50), seconds(spread.p95), seconds(spread.p99)
+
+
+def _keys(queue: QueueStatus, is_wide: bool, rows: int | None) -> Table:
+    names = ["Key", "Waiting", "Delayed", "Running", "Oldest", "Share", "Got", "Due", "State"]
+    if is_wide:
+        names[-1:] = ["Lead", "Out", "Wait p95", "Run p95", "State"]
+    shown = queue.keys[:rows]
+    cells = [_key(each, is_wide) for each in shown]
+    if queue.other.keys and len(shown) == len(queue.keys):
+        cells.append(_other(queue.other))
+    return table(f"{visible(queue.queue)}: by key", names, cells, texts=("State",))
+
+
+def _key(key: KeyStatus, is_wide: bool) -> tuple[str, ...]:
+    shown: tuple[str, ...] = (
+        written_key(key.key),
+        count(key.waiting),
+        count(key.delayed),
+        count(key.leased),
+        seconds(key.oldest_wait),
+        number(key.share),
+        part(key.received),
+        part(key.entitled),
+    )
+    if is_wide:
+        shown += (
+            " ".join(f"{number(each.lead)}@{each.level}" for each in key.levels),
+            per_second(key.flow.finished_per_second),
+            seconds(key.flow.wait.p95),
+            seconds(key.flow.run.p95),
+        )
+    return (*shown, _state(key))
+
+
+def _state(key: KeyStatus) -> str:
+    """Return what holds a key back, or may soon."""
+    told = ["paused"] if key.is_paused else []
+    told += [_limit(each) for each in key.limits]
+    return ", ".join(told)
+
+
+def _limit(limit: LimitStatus) -> str:
+    mark = "!" if limit.is_reached else ""
+    if limit.per_second is not None:
+        return f"rate {per_second(limit.per_second)}{mark}"
+    return f"{limit.kind} {number(limit.used)}/{number(limit.most)}{mark}"
+
+
+def _other(other: OtherKeys) -> tuple[str, ...]:
+    return (
+        f"{other.keys:,} more",
+        count(other.waiting),
+        count(other.delayed),
+        count(other.leased),
+        "",
+        "",
+        part(other.received),
+    )
+
+
+def _workers(status: Status, is_wide: bool) -> Table:
+    names = ["Worker", "Taken", "Slots", "Stock", "Ahead", "Leases", "Beat"]
+    if is_wide:
+        names += ["Run", "Pid", "Host", "Version", "Queues"]
+    rows = [_worker(each, is_wide) for each in status.workers]
+    if status.more_workers:
+        rows.append((f"and {status.more_workers:,} more",))
+    return table("", names, rows, texts=("Host", "Version", "Queues"))
+
+
+def _worker(worker: WorkerStatus, is_wide: bool) -> tuple[str, ...]:
+    shown = (
+        worker.worker,
+        count(worker.slots_taken),
+        count(worker.capacity),
+        count(worker.stocked),
+        count(worker.lookahead),
+        count(worker.leased),
+        seconds(worker.beat_age) + ("" if worker.is_alive else " (lost)"),
+    )
+    if not is_wide:
+        return shown
+    pid = "" if worker.pid is None else str(worker.pid)
+    queues = ", ".join(worker.queues)
+    return (*shown, seconds(worker.run_seconds), pid, worker.host, worker.version, queues)
