@@ -4,6 +4,11 @@ What stands in for the reader's own: the application, its tasks, and what the ca
 about. Each page has a Redis database of its own.
 """
 
+import re
+import shlex
+from importlib import metadata
+from pathlib import Path
+
 import pytest
 
 from tests.acceptance.pages import ROOT, Reader, blocks
@@ -125,3 +130,48 @@ def test_every_python_block_of_a_page_runs_after_those_before_it(page, short_pat
     ]
     scene = f"URL = {url!r}\n{SCENE}"
     reader.run_python(f"PAGE, CODES = {page!r}, {[scene, *codes, THEN.get(page, '')]!r}", RUN)
+
+
+#: Pages whose commands run in tests of their own, though their Python runs here.
+COMMANDS_ELSEWHERE = {
+    "how-to/come-from-0-1-1.md": "test_guides.py",
+    "how-to/deploy-with-systemd.md": "test_operating_pages.py",
+}
+COMMANDS = {
+    page: [line for b in found if b.language == "bash" for line in b.code.splitlines()]
+    for page, found in PAGES.items()
+    if page not in COMMANDS_ELSEWHERE and any(b.language == "bash" for b in found)
+}
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_the_commands_of_a_page_that_take_too_long_to_run_here_are_those_there_are(page):
+    for line in COMMANDS[page]:
+        assert_there_is(line)
+
+
+def assert_there_is(line):
+    """Fail unless what a command line of this repository names is there."""
+    program, *words = shlex.split(line, comments=True)
+    if program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert words[0] in targets
+    elif program == "pip":
+        extra = re.fullmatch(r"celery-ranch\[(\w+)\]", words[-1])[1]
+        assert extra in metadata.metadata("celery-ranch").get_all("Provides-Extra")
+    elif program == ".venv/bin/nox":
+        assert words[0] == "--session"
+    else:
+        assert program == ".venv/bin/python"
+        is_module = words[0] == "-m"
+        script = Path("src", *words[1].split("."), "__main__.py") if is_module else Path(words[0])
+        text = (ROOT / script).read_text(encoding="utf-8")
+        assert [word for word in words if word[:2] == "--" and f'"{word}"' not in text] == []
+
+
+def test_every_page_with_code_is_followed_by_a_test_that_there_is():
+    for test in {*ELSEWHERE.values(), *COMMANDS_ELSEWHERE.values()}:
+        assert (Path(__file__).parent / test).exists(), test
+    languages = {block.language for found in PAGES.values() for block in found}
+    # The others show what is read, not run.
+    assert languages - {"", "diff", "ini", "text"} == {"bash", "python"}
