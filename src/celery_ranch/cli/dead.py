@@ -32,7 +32,12 @@ def dead() -> None:
 
 @dead.command("list", cls=RanchCommand)
 @click.option(
-    "--limit", type=click.IntRange(1), default=100, show_default=True, help="How many to show."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=100,
+    show_default=True,
+    help="How many to show.",
 )
 @queue_option
 @json_option

@@ -39,7 +39,12 @@ _SORTED: dict[str, Callable[[KeySnapshot], Any]] = {
     "--sort", "order", type=click.Choice([*_SORTED]), default="waiting", help="Which come first."
 )
 @click.option(
-    "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many to show."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="How many to show.",
 )
 @queue_option
 @json_option
@@ -123,6 +128,7 @@ def _since(snapshot: KeySnapshot, now: float) -> float | None:
 @click.argument("key", shell_complete=complete_key)
 @click.option(
     "--limit",
+    metavar="N",
     type=click.IntRange(0, 1_000),
     default=10,
     show_default=True,
@@ -166,7 +172,9 @@ def _short(value: object) -> str:
 
 
 @click.command(cls=RanchCommand)
-@click.option("--limit", type=click.IntRange(1), default=1_000, help="How many faults at most.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(1), default=1_000, help="How many faults at most."
+)
 @queue_option
 @json_option
 @click.pass_context

@@ -41,7 +41,7 @@ __all__ = ["main"]
     envvar="CELERY_BROKER_URL",
     help="Where errbacks of a dropped task's chord are sent.",
 )
-@click.option("-C", "--no-color", is_flag=True, envvar="NO_COLOR", help="Colour nothing.")
+@click.option("-C", "--no-color", is_flag=True, help="Colour nothing.")
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell of what went well.")
 @click.version_option(metadata.version("celery-ranch"), prog_name="celery-ranch")
 @click.pass_context

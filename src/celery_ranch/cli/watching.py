@@ -30,6 +30,7 @@ _QUIT = b"qQ\x03\x04"
 @click.command(cls=RanchCommand)
 @click.option(
     "--top",
+    metavar="N",
     type=click.IntRange(1, 1_000),
     default=10,
     show_default=True,
@@ -53,12 +54,13 @@ def status(session: Session, top: int, queue: str | None) -> None:
 @click.command(cls=RanchCommand)
 @click.option(
     "--interval",
+    metavar="SECONDS",
     type=click.FloatRange(0.1, 3_600),
     default=1.0,
     show_default=True,
-    help="How many seconds lie between two looks.",
+    help="How long to wait between two looks.",
 )
-@click.option("--looks", type=click.IntRange(1), help="End after so many looks.")
+@click.option("--looks", metavar="N", type=click.IntRange(1), help="End after so many looks.")
 @queue_option
 @json_option
 @click.pass_obj
