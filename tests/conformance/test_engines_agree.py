@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import pytest
@@ -304,6 +304,14 @@ class EnginesAgree(RuleBasedStateMachine):
                 self.explain(queue, entry_id)
             for letter in self.both("dead_letters", queue, 0, 1):
                 self.explain(queue, letter.entry_id)
+            known = list(_all_keys(self.memory, queue))
+            self.both("measure", queue, known)
+            one, other = (e.survey(queue) for e in (self.redis, self.memory))
+            assert (one.stored, one.known) == (other.stored, other.known)
+            # A level that was ever come to is kept in Redis.
+            assert [each for each in one.levels if any(astuple(each)[1:])] == [
+                each for each in other.levels if any(astuple(each)[1:])
+            ]
             check_queue(self.client, self.prefix, queue)
             assert [*self.redis.check(queue, 3)] == [*self.memory.check(queue)] == []
 

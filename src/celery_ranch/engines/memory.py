@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from celery_ranch.engines.memory_control import MemoryControl
+from celery_ranch.engines.memory_figures import MemoryFigures
 from celery_ranch.engines.memory_leases import TakenBack
 from celery_ranch.engines.memory_nodes import prefixes
 from celery_ranch.engines.memory_queue import MemoryQueue
@@ -37,7 +37,7 @@ _GIVING_BACK = frozenset({OutcomeKind.RELEASED, OutcomeKind.REQUEUED})
 _DEFAULT_SETTINGS = EngineSettings()
 
 
-class MemoryEngine(MemoryControl):
+class MemoryEngine(MemoryFigures):
     """An engine for one process; keeps every promise of `Engine` but outlives nothing.
 
     Safe for threads, and for greenlets when gevent or eventlet has patched

@@ -102,6 +102,14 @@ class Leases:
         self._until_us[worker] = now_us + self._lease_us
         return True
 
+    def workers(self) -> tuple[str, ...]:
+        """Return who is registered."""
+        return tuple(self._until_us)
+
+    def valid_until_us(self, worker: str) -> int | None:
+        """Return until when a worker's leases are valid, None if it is not known."""
+        return self._until_us.get(worker)
+
     def valid_workers(self, now_us: int) -> int:
         """Return how many workers' leases are valid."""
         return sum(until_us > now_us for until_us in self._until_us.values())

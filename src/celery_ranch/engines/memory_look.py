@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from heapq import nlargest
 from itertools import islice
+from random import choices
 
 from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_check import Look
@@ -12,12 +14,23 @@ from celery_ranch.engines.memory_explain import Explainer
 from celery_ranch.engines.memory_leases import Leases
 from celery_ranch.engines.memory_nodes import Nodes
 from celery_ranch.scheduling.explanation import Explanation
+from celery_ranch.scheduling.figures import LevelFigures, NodeFigures, StandFigures, Survey
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.levels import LevelOrder
-from celery_ranch.scheduling.model import EngineSettings, KeyPath, KeySnapshot, QueueSnapshot
-from celery_ranch.scheduling.nodes import OWN, Block
+from celery_ranch.scheduling.model import (
+    LEVELS,
+    EngineSettings,
+    KeyPath,
+    KeySnapshot,
+    QueueSnapshot,
+)
+from celery_ranch.scheduling.nodes import OWN, Block, Node
 
 __all__ = ["QueueLook"]
+
+#: Of a slice of all nodes, so many are looked at in one survey.
+_NODES_SURVEYED = 300
+_SAMPLE = 20
 
 
 class QueueLook:
@@ -114,9 +127,74 @@ class QueueLook:
             tags=tuple(sorted(self.nodes.policies.tags(key))),
         )
 
+    def measure(self, keys: Sequence[KeyPath]) -> tuple[NodeFigures, ...]:
+        """Return how those of the nodes stand that are known."""
+        return tuple(self._figures(key) for key in keys if key in self._tree)
+
+    def survey(self, cursor: int, now_us: int) -> Survey:
+        """Return what there is at each level, and keys from the cursor on and by turn."""
+        page = list(islice(self._tree.nodes_after(cursor), _NODES_SURVEYED))
+        keys = [key for _, key in page if key[-1] != OWN]
+        found = [key for key in keys if self._tree.blocks(key)][:_SAMPLE]
+        found += nlargest(_SAMPLE, keys, key=self._backlog.waiting_of)
+        levels, sampled = [], list[KeyPath]()
+        root = self._tree.node(())
+        assert root is not None
+        for level, race in sorted(root.races.items()):
+            racing = race.racing()
+            found += [*racing[:_SAMPLE], *racing[-_SAMPLE:]]
+            sampled += choices(racing, k=_SAMPLE) if racing else ()
+            levels.append(LevelFigures(level, race.waiting, race.in_service, len(racing)))
+        return Survey(
+            now_us=now_us,
+            stored=self.stored,
+            known=len(self._tree),
+            levels=tuple(levels),
+            keys=tuple(found),
+            sampled=tuple(sampled),
+            cursor=page[-1][0] if len(page) == _NODES_SURVEYED else 0,
+        )
+
     # -- within --------------------------------------------------------------------
 
     def _next_timer(self) -> tuple[int, int] | None:
         """Return (time, sequence) of what comes due first, an entry or a node."""
         timers = (self._backlog.next_timer(), self.nodes.next_timer())
         return min((timer for timer in timers if timer is not None), default=None)
+
+    def _figures(self, key: KeyPath) -> NodeFigures:
+        node = self._tree.node(key)
+        assert node is not None
+        stands = tuple(self._stands(node))
+        lines = [level for level in LEVELS if self._backlog.waiting_of(key, level)]
+        since = [self._backlog.first(key, level).since_us for level in lines]
+        return NodeFigures(
+            key=key,
+            share=node.share,
+            blocks=node.blocks,
+            in_service=node.in_service,
+            delayed=self._backlog.below(key) - sum(stand.waiting for stand in stands),
+            children=node.children,
+            last_leased_at_us=self._last_leased_at_us.get(key),
+            waiting_since_us=min(since, default=None),
+            stands=stands,
+            limits=self.nodes.limits(key),
+            arrival_us=self.nodes.arrival_us(key),
+        )
+
+    def _stands(self, node: Node) -> Iterator[StandFigures]:
+        """Yield where a node stands at each level where it has, or had, something to do."""
+        assert node.parent is not None
+        for level in LEVELS:
+            below, stand = node.races.get(level), node.stands.get(level)
+            waiting = self._backlog.waiting_of(node.path, level)
+            if node.children:
+                waiting = 0 if below is None else below.waiting
+            if stand is not None or waiting:
+                yield StandFigures(
+                    level=level,
+                    waiting=waiting,
+                    lead=0 if stand is None else node.parent.races[level].lead(stand),
+                    is_racing=stand is not None and stand.place is not None,
+                    racing_below=len(below.racing()) if below is not None and node.children else 0,
+                )

@@ -97,6 +97,10 @@ class Nodes:
             if blocks & Block.RATE and self._timer[path][0] > now_us:
                 yield Blocker(BlockerKind.RATE, path, until_us=self._timer[path][0])
 
+    def arrival_us(self, path: KeyPath) -> int:
+        """Return the theoretical arrival time of a node with a rate, 0 of one without."""
+        return self._arrival_us.get(path, 0)
+
     def refresh(self, key: KeyPath, now_us: int) -> None:
         """Let what was set by tags and by default hold for the nodes of a key."""
         if not self.policies.was_anything_set:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from celery_ranch.engines import checking, wire
+from celery_ranch.engines import checking, redis_figures, wire
 from celery_ranch.engines.connections import ServerFacts
-from celery_ranch.engines.redis_control import RedisControl
+from celery_ranch.engines.redis_figures import RedisFigures
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
 from celery_ranch.errors import BatchTooLargeError
@@ -53,11 +53,12 @@ VERBS = (
     "details",
     "pending",
     "explain",
+    *redis_figures.VERBS,
     *checking.VERBS,
 )
 
 
-class RedisEngine(RedisControl):
+class RedisEngine(RedisFigures):
     """Keeps entries in Redis 6.2 or newer, or Valkey 7.2 or newer.
 
     Threads may share it, and forked children use connections of their own.

@@ -113,6 +113,11 @@ def _key(written: str) -> KeyPath:
     return tuple(_ESCAPED.sub(lambda found: _MEANT[found[1]], part) for part in parts)
 
 
+def key_in(name: bytes) -> KeyPath:
+    """Return the key that a node's name stands for."""
+    return _key(_shown(name))
+
+
 def target_text(target: ShareTarget) -> str:
     """Return whatever a share or limits are set of as the store writes it."""
     if isinstance(target, tuple):

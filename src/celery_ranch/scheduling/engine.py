@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from celery_ranch.scheduling.explanation import Explanation
+from celery_ranch.scheduling.figures import NodeFigures, Survey, WorkerFigures
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
@@ -30,6 +31,7 @@ from celery_ranch.scheduling.model import (
     Reaped,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Target
+from celery_ranch.scheduling.service import Bucket, Service, ServiceReport
 from celery_ranch.scheduling.turns import MOST_SIBLINGS
 
 __all__ = ["Engine"]
@@ -249,6 +251,35 @@ class Engine(Protocol):
 
     def details(self, queue: str, key: KeyPath) -> KeyDetails:
         """Return all that is remembered of one key."""
+        ...
+
+    def survey(self, queue: str, cursor: int = 0, *, now_us: int | None = None) -> Survey:
+        """Return what a queue has at each level, and some of its keys.
+
+        Keys are those that may be worth measuring, found without looking at
+        all of them: who has much waiting is likely to be among them. A part of all
+        nodes is looked at from the cursor on, so that everybody is in the end.
+        """
+        ...
+
+    def measure(self, queue: str, keys: Sequence[KeyPath]) -> tuple[NodeFigures, ...]:
+        """Return how nodes stand, of the first hundred those that are known."""
+        ...
+
+    def report(self, worker: str, report: ServiceReport, *, now_us: int | None = None) -> None:
+        """Keep what a worker counted, and what it says of itself, for whoever looks.
+
+        Counts of keys are kept for a quarter of an hour, in buckets of 10
+        seconds, those of levels for 6 hours, in such of 60, and ever.
+        """
+        ...
+
+    def service(self, queue: str, bucket: Bucket | None = None) -> Service:
+        """Return what was counted of a queue in a bucket of time; None: ever."""
+        ...
+
+    def watched(self, limit: int = 200) -> tuple[tuple[WorkerFigures, ...], int]:
+        """Return up to `limit` workers, and how many there are besides, at least."""
         ...
 
     def pending(

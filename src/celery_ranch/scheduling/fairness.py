@@ -210,6 +210,13 @@ class FairTree:
     def __contains__(self, path: KeyPath) -> bool:
         return path in self._nodes
 
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def node(self, path: KeyPath) -> Node | None:
+        """Return a node to be looked at, the root for no path at all; None if it is not known."""
+        return self._nodes.get(path) if path else self._root
+
     def share(self, path: KeyPath) -> float:
         """Return the share a node was given, 1.0 if none was."""
         node = self._nodes.get(path)

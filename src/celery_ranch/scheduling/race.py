@@ -212,6 +212,10 @@ class Race:
 
     # -- looking -------------------------------------------------------------
 
+    def racing(self) -> list[KeyPath]:
+        """Return who is in the index; where no epoch was shifted lately, in turn."""
+        return [place.child for place in (*self._old_index, *self._index)]
+
     def lead(self, stand: Stand) -> int:
         """Return how far ahead of virtual time a child is; it is behind if negative."""
         return self._present_tag(stand) - self._virtual_time

@@ -14,6 +14,8 @@
 --        delayed_of(q, key)   zset  sequence, flag, level, entry id -> due time
 --        tagged_member(tag, name)   of a node with a tag, in the set of all of these
 --        publisher_of(q, id)  str   number of the last of its publishes that was stored
+--        service_of(q, seconds, start)  hash  what workers counted (see report.lua)
+--        worker_of(queues, worker)  str   what a worker says of itself
 --        held_of(q, worker)   hash  lease number -> what is leased (see leases.lua)
 --        parent_of(name)      the node above; empty: the root
 --        key_of(leaf)         the key whose entries a leaf of the tree stands for
@@ -94,6 +96,14 @@ end
 
 local function publisher_of(q, id)
   return q.base .. 'publisher:' .. id
+end
+
+local function service_of(q, seconds, start)
+  return q.base .. 'service:' .. text(seconds) .. ':' .. text(start)
+end
+
+local function worker_of(queues, worker)
+  return string.sub(queues, 1, -7) .. 'worker:' .. worker
 end
 
 local function held_of(q, worker)
