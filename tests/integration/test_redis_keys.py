@@ -10,12 +10,14 @@ import redis
 from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import EngineSettings, Entry, Outcome, OutcomeKind, Publish
+from celery_ranch.scheduling.service import ServiceReport, Tally, WorkerFacts
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis-keys.md"
 ROW = re.compile(r"^\| `celery_ranch:([^`]+)` \| (\w+) \|", re.MULTILINE)
 
 #: What stands on the page for a name that is not always the same.
-ANY = {"LEVEL": r"\d+", "KEY": ".+", "WORKER": ".+", "NAME": ".+", "RACE": ".+"}
+ANY = dict.fromkeys(("KEY", "WORKER", "NAME", "RACE"), ".+")
+ANY |= dict.fromkeys(("LEVEL", "SECONDS", "START"), r"\d+")
 
 A, B = ("a", "x"), ("b",)
 
@@ -51,6 +53,8 @@ def everything_that_is_stored(engine: RedisEngine, client: redis.Redis, prefix: 
     first = leases[0]
     engine.settle("worker", [Outcome(OutcomeKind.DEAD, "q", first.entry_id, first.number)])
     engine.reap(10)
+    facts = WorkerFacts(("q",), "host", 1, "1.0", 4, 0, 0, 0, None)
+    engine.report("worker", ServiceReport(facts, {"q": (Tally(5, finished=1),)}))
     look()
     return seen
 
