@@ -38,7 +38,7 @@ nitpick_ignore_regex = [
     ("py:class", r".*"),
 ]
 default_role = "code"
-smartquotes = False
+smartquotes_action = "D"
 toc_object_entries_show_parents = "hide"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
