@@ -18,13 +18,13 @@ DOCS = ROOT / "docs"
 
 #: Pages that tests of their own follow, with workers and whatever else they speak of.
 ELSEWHERE = {
-    "how-to/come-from-numeric-priorities.md": "test_moving_pages.py",
-    "how-to/come-from-queues-per-tenant.md": "test_moving_pages.py",
-    "how-to/drain-and-upgrade.md": "test_operating_pages.py",
-    "how-to/use-it-in-django.md": "test_web_applications.py",
-    "how-to/use-it-in-fastapi.md": "test_web_applications.py",
-    "how-to/use-it-in-flask.md": "test_web_applications.py",
-    "tutorial/two-tenants.md": "test_tutorial.py",
+    "how-to/come-from-numeric-priorities.md": "acceptance/test_moving_pages.py",
+    "how-to/come-from-queues-per-tenant.md": "acceptance/test_moving_pages.py",
+    "how-to/drain-and-upgrade.md": "acceptance/test_operating_pages.py",
+    "how-to/use-it-in-django.md": "acceptance/test_web_applications.py",
+    "how-to/use-it-in-fastapi.md": "acceptance/test_web_applications.py",
+    "how-to/use-it-in-flask.md": "acceptance/test_web_applications.py",
+    "tutorial/two-tenants.md": "acceptance/test_tutorial.py",
 }
 PAGES = {
     str(path.relative_to(DOCS)): blocks(path.read_text(encoding="utf-8"))
@@ -134,8 +134,10 @@ def test_every_python_block_of_a_page_runs_after_those_before_it(page, short_pat
 
 #: Pages whose commands run in tests of their own, though their Python runs here.
 COMMANDS_ELSEWHERE = {
-    "how-to/come-from-0-1-1.md": "test_guides.py",
-    "how-to/deploy-with-systemd.md": "test_operating_pages.py",
+    "how-to/come-from-0-1-1.md": "acceptance/test_guides.py",
+    "how-to/deploy-with-systemd.md": "acceptance/test_operating_pages.py",
+    "how-to/steer-at-night.md": "integration/test_steering_pages.py",
+    "reference/commands.md": "integration/test_steering_pages.py",
 }
 COMMANDS = {
     page: [line for b in found if b.language == "bash" for line in b.code.splitlines()]
@@ -171,7 +173,7 @@ def assert_there_is(line):
 
 def test_every_page_with_code_is_followed_by_a_test_that_there_is():
     for test in {*ELSEWHERE.values(), *COMMANDS_ELSEWHERE.values()}:
-        assert (Path(__file__).parent / test).exists(), test
+        assert (ROOT / "tests" / test).exists(), test
     languages = {block.language for found in PAGES.values() for block in found}
     # The others show what is read, not run.
     assert languages - {"", "diff", "ini", "text"} == {"bash", "python"}
