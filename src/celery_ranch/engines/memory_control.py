@@ -133,7 +133,7 @@ class MemoryControl:
             return state.snapshot(self._now_us(now_us))
 
     def keys(
-        self, queue: str, cursor: int = 0, count: int = 1_000
+        self, queue: str, cursor: int = 0, count: int = 100
     ) -> tuple[int, tuple[KeySnapshot, ...]]:
         with self._changed:
             state = self._queues.get(queue)

@@ -181,7 +181,7 @@ class RedisControl:
         )
 
     def keys(
-        self, queue: str, cursor: int = 0, count: int = 1_000
+        self, queue: str, cursor: int = 0, count: int = 100
     ) -> tuple[int, tuple[KeySnapshot, ...]]:
         """As `Engine.keys`."""
         count = max(1, min(count, 1_000))

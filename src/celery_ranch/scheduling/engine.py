@@ -240,12 +240,13 @@ class Engine(Protocol):
         ...
 
     def keys(
-        self, queue: str, cursor: int = 0, count: int = 1_000
+        self, queue: str, cursor: int = 0, count: int = 100
     ) -> tuple[int, tuple[KeySnapshot, ...]]:
         """Return some keys and the cursor to go on from; 0 means the end.
 
         As with Redis' SCAN, a key present all the time is returned at least
-        once, and `count` is a wish. Idle keys still remembered are included.
+        once, and `count` is a wish: a hundred hold Redis for a few milliseconds.
+        Idle keys still remembered are included.
         """
         ...
 
