@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,9 +17,12 @@ from celery_ranch.cli.session import (
     queue_option,
     yes_option,
 )
-from celery_ranch.cli.showing import count, moment, table
+from celery_ranch.cli.showing import WIDE, Words, ago, moment, table
 from celery_ranch.errors import UnknownEntryError
 from celery_ranch.scheduling.model import DeadLetter
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["dead"]
 
@@ -50,19 +54,7 @@ def list_(session: Session, limit: int, queue: str | None) -> None:
         for each in found:
             session.emit(_facts(session, each))
         return
-    rows = (
-        (
-            each.entry_id,
-            session.ranch.task_of(each).task or "?",
-            written_key(each.key),
-            moment(each.died_at_us),
-            count(each.deliveries),
-            each.reason,
-        )
-        for each in found
-    )
-    columns = ("Entry", "Task", "Key", "Died", "Deliveries", "Reason")
-    session.console.print(table("", columns, rows, texts=("Task", "Key", "Died", "Reason")))
+    session.console.print(_table(session, found))
     rest = session.engine.snapshot(name).dead - limit
     if rest > 0:
         session.note(f"and {rest:,} more; --limit shows more of them")
@@ -126,6 +118,23 @@ def _letters(session: Session, queue: str, limit: int | None) -> Iterator[DeadLe
         if len(page) < size:
             return
         offset += size
+
+
+def _table(session: Session, found: Iterable[DeadLetter]) -> Table:
+    now, is_wide = time.time(), session.console.width >= WIDE
+    columns: list[str | Words] = [Words("Entry", is_whole=True), Words("Key"), "Died"]
+    columns += [Words("Reason", is_cut=True), *([Words("Task")] if is_wide else [])]
+    rows = (
+        (
+            each.entry_id,
+            written_key(each.key),
+            ago(now - each.died_at_us / 1_000_000),
+            each.reason,
+            *([session.ranch.task_of(each).task or "?"] if is_wide else []),
+        )
+        for each in found
+    )
+    return table("", columns, rows)
 
 
 def _facts(session: Session, letter: DeadLetter) -> dict[str, Any]:

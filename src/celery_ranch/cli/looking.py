@@ -13,7 +13,7 @@ import click
 from celery_ranch.cli.completing import complete_key
 from celery_ranch.cli.notation import read_key, visible, written_key
 from celery_ranch.cli.session import RanchCommand, Session, json_option, queue_option
-from celery_ranch.cli.showing import ago, count, number, table
+from celery_ranch.cli.showing import Words, ago, count, number, table
 from celery_ranch.ranch import PendingTask
 from celery_ranch.scheduling.model import KeySnapshot
 
@@ -102,7 +102,7 @@ def _key_table(found: Iterable[KeySnapshot]) -> Table:
     now = time.time()
     return table(
         "",
-        ("Key", "Waiting", "Delayed", "Running", "Share", "Last served", "State"),
+        (Words("Key"), "Waiting", "Delayed", "Running", "Share", "Last served", Words("State")),
         (
             (
                 written_key(each.key),
@@ -115,7 +115,6 @@ def _key_table(found: Iterable[KeySnapshot]) -> Table:
             )
             for each in found
         ),
-        texts=("State",),
     )
 
 
@@ -162,8 +161,8 @@ def _task_table(tasks: Iterable[PendingTask]) -> Table:
         (each.task_id or each.entry_id, each.task or "?", *map(_short, (each.args, each.kwargs)))
         for each in tasks
     )
-    columns = ("Task id", "Task", "Arguments", "Keywords")
-    return table("", columns, rows, texts=columns)
+    cut = (Words(name, is_cut=True) for name in ("Task", "Arguments", "Keywords"))
+    return table("", (Words("Task id", is_whole=True), *cut), rows)
 
 
 def _short(value: object) -> str:

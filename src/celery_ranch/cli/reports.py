@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from celery_ranch.cli.notation import visible, written_key
-from celery_ranch.cli.showing import count, number, part, per_second, seconds, table
+from celery_ranch.cli.showing import WIDE, Words, count, number, part, per_second, seconds, table
 from celery_ranch.observing.status import (
     KeyStatus,
     LimitStatus,
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["tables"]
 
-#: From how many columns on a screen has room for what is of second importance.
-_WIDE = 120
-
 
 def tables(status: Status, width: int, rows: int | None = None) -> Iterator[Table]:
     """Yield the tables of a status.
@@ -34,7 +31,7 @@ def tables(status: Status, width: int, rows: int | None = None) -> Iterator[Tabl
         width: How many columns the screen has.
         rows: How many keys of each queue to show at most; None: all it has.
     """
-    is_wide = width >= _WIDE
+    is_wide = width >= WIDE
     yield _queues(status, is_wide)
     for queue in status.queues:
         if len(queue.levels) > 1:
@@ -46,7 +43,17 @@ def tables(status: Status, width: int, rows: int | None = None) -> Iterator[Tabl
 
 
 def _queues(status: Status, is_wide: bool) -> Table:
-    names = ["Queue", "Waiting", "Delayed", "Running", "Dead", "Workers", "In", "Out", "Wait p95"]
+    names: list[str | Words] = [
+        Words("Queue"),
+        "Waiting",
+        "Delayed",
+        "Running",
+        "Dead",
+        "Workers",
+        "In",
+        "Out",
+        "Wait p95",
+    ]
     if is_wide:
         names += ["p50", "p99", "Run p95", "Failed", "Oldest", "Next due", "Evenness"]
     rows = [_queue(each, is_wide) for each in status.queues]
@@ -83,7 +90,16 @@ def _queue(queue: QueueStatus, is_wide: bool) -> tuple[str, ...]:
 
 
 def _levels(queue: QueueStatus, is_wide: bool) -> Table:
-    names = ["Priority", "Waiting", "Running", "Keys", "Out", "Wait p50", "p95", "p99"]
+    names: list[str | Words] = [
+        Words("Priority"),
+        "Waiting",
+        "Running",
+        "Keys",
+        "Out",
+        "Wait p50",
+        "p95",
+        "p99",
+    ]
     return table(
         f"{visible(queue.queue)}: by priority",
         names,
@@ -106,14 +122,24 @@ def _spread(spread: Spread) -> tuple[str, ...]:
 
 
 def _keys(queue: QueueStatus, is_wide: bool, rows: int | None) -> Table:
-    names = ["Key", "Waiting", "Delayed", "Running", "Oldest", "Share", "Got", "Due", "State"]
+    names: list[str | Words] = [
+        Words("Key"),
+        "Waiting",
+        "Delayed",
+        "Running",
+        "Oldest",
+        "Share",
+        "Got",
+        "Due",
+        Words("State"),
+    ]
     if is_wide:
-        names[-1:] = ["Lead", "Out", "Wait p95", "Run p95", "State"]
+        names[-1:] = ["Lead", "Out", "Wait p95", "Run p95", Words("State")]
     shown = queue.keys[:rows]
     cells = [_key(each, is_wide) for each in shown]
     if queue.other.keys and len(shown) == len(queue.keys):
         cells.append(_other(queue.other))
-    return table(f"{visible(queue.queue)}: by key", names, cells, texts=("State",))
+    return table(f"{visible(queue.queue)}: by key", names, cells)
 
 
 def _key(key: KeyStatus, is_wide: bool) -> tuple[str, ...]:
@@ -164,13 +190,21 @@ def _other(other: OtherKeys) -> tuple[str, ...]:
 
 
 def _workers(status: Status, is_wide: bool) -> Table:
-    names = ["Worker", "Taken", "Slots", "Stock", "Ahead", "Leases", "Beat"]
+    names: list[str | Words] = [
+        Words("Worker"),
+        "Taken",
+        "Slots",
+        "Stock",
+        "Ahead",
+        "Leases",
+        "Beat",
+    ]
     if is_wide:
-        names += ["Run", "Pid", "Host", "Version", "Queues"]
+        names += ["Run", "Pid", Words("Host"), Words("Version"), Words("Queues")]
     rows = [_worker(each, is_wide) for each in status.workers]
     if status.more_workers:
         rows.append((f"and {status.more_workers:,} more",))
-    return table("", names, rows, texts=("Host", "Version", "Queues"))
+    return table("", names, rows)
 
 
 def _worker(worker: WorkerStatus, is_wide: bool) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from celery_ranch.cli.notation import visible
@@ -12,8 +13,23 @@ from celery_ranch.cli.notation import visible
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
     from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["ago", "count", "moment", "number", "part", "per_second", "seconds", "table"]
+__all__ = [
+    "WIDE",
+    "Words",
+    "ago",
+    "count",
+    "moment",
+    "number",
+    "part",
+    "per_second",
+    "seconds",
+    "table",
+]
+
+#: From how many columns on a screen has room for what is of second importance.
+WIDE = 120
 
 #: Where nothing is known.
 NOTHING = "-"
@@ -21,16 +37,24 @@ NOTHING = "-"
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (0.001, "ms"))
 
 
-def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[str] = ()
-) -> Table:
-    """Return a table; the first column has texts, the others have figures.
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The heading of a column of texts."""
+
+    name: str
+    is_whole: bool = False
+    """Whether its cells are never folded nor cut: they are to be copied."""
+    is_cut: bool = False
+    """Whether its cells are cut where there is no room, and not folded."""
+
+
+def table(title: str, columns: Sequence[str | Words], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table.
 
     Args:
         title: What stands above it; none if empty.
-        columns: The headings.
-        rows: The cells, texts that are shown as they are.
-        texts: The other columns with texts.
+        columns: The headings; what is no `Words` is a column of figures.
+        rows: The cells, which are shown as they are.
     """
     from rich import box
     from rich.table import Table
@@ -44,13 +68,24 @@ def table(
         pad_edge=False,
         show_edge=False,
     )
-    for place, name in enumerate(columns):
-        is_text = place == 0 or name in texts
-        justify: JustifyMethod = "left" if is_text else "right"
-        made.add_column(name, justify=justify, no_wrap=not is_text, overflow="fold")
+    heads = [each if isinstance(each, Words) else Words(each, is_whole=True) for each in columns]
+    for head, each in zip(heads, columns, strict=True):
+        justify: JustifyMethod = "left" if head is each else "right"
+        made.add_column(head.name, justify=justify, no_wrap=head.is_whole, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(visible(cell)) for cell in row))
+        made.add_row(*(_cell(*each) for each in zip(row, heads, strict=False)))
     return made
+
+
+def _cell(text: str, head: Words) -> Text:
+    from rich.text import Text
+
+    # Rich narrows those columns first that it may fold: so what is cut says so itself.
+    return Text(
+        visible(text),
+        no_wrap=True if head.is_cut else None,
+        overflow="ellipsis" if head.is_cut else None,
+    )
 
 
 def count(value: int | None) -> str:
