@@ -234,7 +234,7 @@ class Race:
         Args:
             last_tag: The last one that counts; None: all of them do.
             most: How many places to return; if there are more, these are
-                spread over all, one in each stretch.
+                spread over all.
         """
         old_size = _size(self._old_index, None if last_tag is None else last_tag + self._tag_limit)
         total = old_size + _size(self._index, last_tag)
@@ -287,8 +287,14 @@ def _size(index: list[Place], last_tag: int | None) -> int:
 
 
 def _spread(total: int, count: int) -> Iterator[int]:
-    """Yield so many numbers below `total`, in no step with anything."""
-    for turn in range(count):
-        first = turn * total // count
-        width = (turn + 1) * total // count - first
-        yield first + turn * 7_919 % width
+    """Yield about so many numbers below `total`, some hundred runs of them.
+
+    There is one run in each stretch, in no step with anything.
+    """
+    size = max(1, count // 100)
+    stretches = count // size
+    for turn in range(stretches):
+        start = turn * total // stretches
+        width = (turn + 1) * total // stretches - start
+        start += turn * 7_919 % (width - size + 1)
+        yield from range(start, start + size)

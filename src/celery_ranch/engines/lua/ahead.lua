@@ -33,6 +33,7 @@ local function indexes_of(race, last_tag)
 end
 
 local function add_places(places, index, first, last)
+  first, last = math.max(0, first), math.min(last, index.size - 1)
   if last < first then return end
   local members = redis.call('ZRANGE', index.name, first, last, 'WITHSCORES')
   for at = 1, #members, 2 do
@@ -44,20 +45,28 @@ local function add_places(places, index, first, last)
   end
 end
 
--- Of more than `most` these are spread over all, one in each stretch.
+-- Of more than `most` some hundred runs, spread over all: to find a rank takes Redis
+-- longer than all that is done with what is there.
 local function places_of(race, last_tag, most)
   local indexes, total = indexes_of(race, last_tag)
   local places = {}
+  local function add_run(first, last)
+    for _, index in ipairs(indexes) do
+      add_places(places, index, first, last)
+      first, last = first - index.size, last - index.size
+    end
+  end
   if total <= most then
-    for _, index in ipairs(indexes) do add_places(places, index, 0, index.size - 1) end
+    add_run(0, total - 1)
     return places, total
   end
-  for turn = 0, most - 1 do
-    local first = math.floor(turn * total / most)
-    local rank = first + turn * 7919 % (math.floor((turn + 1) * total / most) - first)
-    local index = indexes[1]
-    if rank >= index.size then rank, index = rank - index.size, indexes[2] end
-    add_places(places, index, rank, rank)
+  local size = math.max(1, math.floor(most / 100))
+  local stretches = math.floor(most / size)
+  for turn = 0, stretches - 1 do
+    local first = math.floor(turn * total / stretches)
+    local width = math.floor((turn + 1) * total / stretches) - first
+    first = first + turn * 7919 % (width - size + 1)
+    add_run(first, first + size - 1)
   end
   return places, total
 end
