@@ -25,7 +25,9 @@ from celery_ranch.observing.views import get_status
 from celery_ranch.publishing.keys import current_key
 from celery_ranch.ranch import Ranch
 from celery_ranch.ranch.weights import LRUKeyMetadata
+from celery_ranch.scheduling.explanation import Blocker, BlockerKind, EntryState, Explanation
 from celery_ranch.scheduling.invariant import Violation, ViolationKind
+from celery_ranch.scheduling.turns import Precision
 from celery_ranch.task import LRUTask, configure, lru_task, submit
 
 if TYPE_CHECKING:
@@ -34,7 +36,11 @@ if TYPE_CHECKING:
 __all__ = [
     "BacklogFullError",
     "BatchTooLargeError",
+    "Blocker",
+    "BlockerKind",
     "ConfigurationError",
+    "EntryState",
+    "Explanation",
     "InvalidCostError",
     "InvalidDataError",
     "InvalidKeyError",
@@ -44,6 +50,7 @@ __all__ = [
     "InvalidTagError",
     "LRUKeyMetadata",
     "LRUTask",
+    "Precision",
     "Ranch",
     "RanchError",
     "RanchWarning",

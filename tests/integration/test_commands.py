@@ -152,6 +152,19 @@ def test_a_sound_store_passes_the_check_and_a_broken_one_does_not(
         kept.close()
 
 
+def test_a_task_s_wait_is_explained(app: Any, terminal: Terminal) -> None:
+    first, second = (app.send("work", number, lru_key="acme").id for number in range(2))
+    app.ranch.pause("acme")
+
+    assert terminal.run("explain", second) == (
+        "waiting: 1 of its key's tasks goes first; acme is paused; no worker serves its queue\n"
+    )
+    [told] = terminal.read("explain", first, "--seconds", "0.1")
+    assert (told["state"], told["key"], told["position"]) == ("waiting", ["acme"], 0)
+    assert (told["blockers"][0]["kind"], told["starts_in_us"]) == ("paused", None)
+    assert terminal.run("explain", "nobody").startswith("unknown: ")
+
+
 # -- steering -----------------------------------------------------------------
 
 

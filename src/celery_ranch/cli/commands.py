@@ -9,6 +9,7 @@ from celery.bin.base import handle_preload_options
 
 from celery_ranch.cli.dead import dead
 from celery_ranch.cli.dropping import cancel
+from celery_ranch.cli.explaining import explain
 from celery_ranch.cli.looking import check, key, keys
 from celery_ranch.cli.session import RanchGroup, Session
 from celery_ranch.cli.steering import limit, pause, resume, share
@@ -17,7 +18,7 @@ from celery_ranch.cli.watching import status, top
 __all__ = ["COMMANDS", "ranch"]
 
 #: In the order in which they are listed.
-COMMANDS = (status, top, keys, key, share, limit, pause, resume, cancel, dead, check)
+COMMANDS = (status, top, keys, key, explain, share, limit, pause, resume, cancel, dead, check)
 
 
 @click.group(cls=RanchGroup, commands={each.name: each for each in COMMANDS})

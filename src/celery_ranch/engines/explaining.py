@@ -55,7 +55,7 @@ def _read(reply: Any, entry_id: str, queue: str, level_floor: int) -> _Look:
     if word == b"waiting":
         position, better, same, worse, precision, *blockers = rest
         told = replace(told, state=EntryState.WAITING, blockers=_blockers(blockers))
-        ahead = Ahead(better, same, worse, Precision(precision))
+        ahead = Ahead(better, same, worse, list(Precision)[precision])
         return _Look(told.with_turn(position, ahead, level_floor))
     if word == b"delayed":
         due_at_us, *blockers = rest

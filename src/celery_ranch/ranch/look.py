@@ -10,6 +10,7 @@ from typing import Any
 
 from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.ranch.access import Access
+from celery_ranch.scheduling.explanation import EntryState, Explanation
 from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.model import (
     DeadLetter,
@@ -88,6 +89,35 @@ class Look(Access):
         path = key_path(key)
         entries = self.engine.pending(self._queue(queue), path, offset, limit)
         return tuple(self._pending_task(entry_id, message) for entry_id, message in entries)
+
+    def explain(
+        self, task_id: str, queue: str | None = None, *, since: Explanation | None = None
+    ) -> Explanation:
+        """Say where a task is, what holds it back, and how many go before it.
+
+        As a text it is a sentence. Nothing changes by it, and it takes the
+        store a few milliseconds at most, however many keys and tasks wait.
+
+        Args:
+            task_id: The task's id, or the entry's where a task has been
+                published again under the same id, as a retry is.
+            queue: Where it is; None means that all queues are looked in.
+            since: What was said earlier of any task of its queue. Workers are
+                taken to go on as fast as they did since then, and it is told
+                when the task should start.
+
+        Raises:
+            StoreError: The store is away, or what is under its keys is not ours.
+        """
+        engine = self.engine
+        names = [self._queue(queue)]
+        if queue is None:
+            names = sorted(engine.queues()) or names
+        for name in names:
+            told = engine.explain(name, task_id)
+            if told.state is not EntryState.UNKNOWN:
+                break
+        return told if since is None else told.expected_after(since)
 
     def dead_letters(
         self, queue: str | None = None, offset: int = 0, limit: int = 100

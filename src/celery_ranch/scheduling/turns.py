@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 from math import floor
 
 from celery_ranch.scheduling.fairness import FairTree
@@ -31,14 +31,14 @@ MOST_SIBLINGS = 1_000
 _LAST_TAG = 2**53
 
 
-class Precision(IntEnum):
-    """How sure a count is."""
+class Precision(str, Enum):
+    """How sure a count is, the surest first."""
 
-    EXACT = 0
+    EXACT = "exact"
     """What the rule does if nothing changes and every entry costs what this one does."""
-    AT_MOST = 1
+    AT_MOST = "at most"
     """As exact, but some of it may be held back at nodes below those looked at."""
-    ABOUT = 2
+    ABOUT = "about"
     """An estimate."""
 
 
@@ -148,7 +148,8 @@ def ahead_of(
         better += more
         precisions.append(precision)
     worse_levels = sum(other > level for other in tree.levels())
-    return Ahead(better, turns, worse_levels, max(precisions))
+    least = max(precisions, key=list(Precision).index)
+    return Ahead(better, turns, worse_levels, least)
 
 
 @dataclass(frozen=True, slots=True)
