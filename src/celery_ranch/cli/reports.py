@@ -6,7 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from celery_ranch.cli.notation import visible, written_key
-from celery_ranch.cli.showing import WIDE, Words, count, number, part, per_second, seconds, table
+from celery_ranch.cli.showing import (
+    NOTHING,
+    WIDE,
+    Words,
+    count,
+    number,
+    part,
+    per_second,
+    seconds,
+    table,
+)
 from celery_ranch.observing.status import (
     KeyStatus,
     LimitStatus,
@@ -122,24 +132,15 @@ def _spread(spread: Spread) -> tuple[str, ...]:
 
 
 def _keys(queue: QueueStatus, is_wide: bool, rows: int | None) -> Table:
-    names: list[str | Words] = [
-        Words("Key"),
-        "Waiting",
-        "Delayed",
-        "Running",
-        "Oldest",
-        "Share",
-        "Got",
-        "Due",
-        Words("State"),
-    ]
+    names: list[str | Words] = [Words("Key", is_cut=True), "Waiting", "Delayed", "Running"]
+    names += ["Oldest", "Got of due"]
     if is_wide:
-        names[-1:] = ["Lead", "Out", "Wait p95", "Run p95", Words("State")]
+        names += ["Share", "Lead", "Out", "Wait p95", "Run p95"]
     shown = queue.keys[:rows]
     cells = [_key(each, is_wide) for each in shown]
     if queue.other.keys and len(shown) == len(queue.keys):
         cells.append(_other(queue.other))
-    return table(f"{visible(queue.queue)}: by key", names, cells)
+    return table(f"{visible(queue.queue)}: by key", [*names, Words("State")], cells)
 
 
 def _key(key: KeyStatus, is_wide: bool) -> tuple[str, ...]:
@@ -149,12 +150,11 @@ def _key(key: KeyStatus, is_wide: bool) -> tuple[str, ...]:
         count(key.delayed),
         count(key.leased),
         seconds(key.oldest_wait),
-        number(key.share),
-        part(key.received),
-        part(key.entitled),
+        NOTHING if key.received is None else f"{part(key.received)} of {part(key.entitled)}",
     )
     if is_wide:
         shown += (
+            number(key.share),
             " ".join(f"{number(each.lead)}@{each.level}" for each in key.levels),
             per_second(key.flow.finished_per_second),
             seconds(key.flow.wait.p95),
@@ -183,7 +183,6 @@ def _other(other: OtherKeys) -> tuple[str, ...]:
         count(other.waiting),
         count(other.delayed),
         count(other.leased),
-        "",
         "",
         part(other.received),
     )

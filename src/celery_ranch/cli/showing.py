@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 __all__ = [
+    "NOTHING",
     "WIDE",
     "Words",
     "ago",
