@@ -7,6 +7,7 @@ from typing import Any
 import click
 from celery.bin.base import handle_preload_options
 
+from celery_ranch.cli.dashboard import dashboard
 from celery_ranch.cli.dead import dead
 from celery_ranch.cli.dropping import cancel
 from celery_ranch.cli.explaining import explain
@@ -18,7 +19,21 @@ from celery_ranch.cli.watching import status, top
 __all__ = ["COMMANDS", "ranch"]
 
 #: In the order in which they are listed.
-COMMANDS = (status, top, keys, key, explain, share, limit, pause, resume, cancel, dead, check)
+COMMANDS = (
+    status,
+    top,
+    dashboard,
+    keys,
+    key,
+    explain,
+    share,
+    limit,
+    pause,
+    resume,
+    cancel,
+    dead,
+    check,
+)
 
 
 @click.group(cls=RanchGroup, commands={each.name: each for each in COMMANDS})

@@ -1,0 +1,91 @@
+"""What the page asks for besides the live feed: keys, tasks, dead letters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from celery_ranch.observing.dashboard.answers import BadRequest
+from celery_ranch.observing.dashboard.requests import asked, queue_named
+from celery_ranch.ranch import PendingTask, Ranch
+from celery_ranch.scheduling.model import KeyPath, key_path
+
+__all__ = ["LOOKS", "counts"]
+
+#: How much of a task's arguments is shown.
+_LONGEST_ARGUMENTS = 500
+_MOST_SKIPPED = 10_000_000
+_PAGE = 50
+
+
+def _key(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
+    """Return one key as it stands, and the first of its tasks."""
+    queue, path = queue_named(ranch, params.get("queue")), _path(params)
+    snapshot = ranch.key(path, queue)
+    waiting, delayed, in_service = counts(ranch, queue, path)
+    pending = ranch.pending(path, queue, asked(params, "offset", 0, _MOST_SKIPPED), _PAGE)
+    return {
+        "queue": queue,
+        "key": replace(snapshot, waiting=waiting, delayed=delayed, in_service=in_service),
+        "data": ranch.custom_data(path, queue),
+        "tasks": [_task(each) for each in pending],
+    }
+
+
+def _dead(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
+    """Return some of a queue's dead letters, the latest first."""
+    queue = queue_named(ranch, params.get("queue"))
+    offset = asked(params, "offset", 0, _MOST_SKIPPED)
+    letters = ranch.dead_letters(queue, offset, _PAGE)
+    return {
+        "queue": queue,
+        "offset": offset,
+        "dead": ranch.engine.snapshot(queue).dead,
+        "letters": [
+            {
+                **_task(ranch.task_of(each)),
+                "key": each.key,
+                "deliveries": each.deliveries,
+                "reason": each.reason,
+                "died_at": each.died_at_us / 1e6,
+            }
+            for each in letters
+        ],
+    }
+
+
+def counts(ranch: Ranch, queue: str, path: KeyPath) -> tuple[int, int, int]:
+    """Return how many tasks of a key and of all below it wait, are delayed, and workers have."""
+    for found in ranch.engine.measure(queue, [path]):
+        waiting = sum(each.waiting for each in found.stands)
+        return waiting, found.delayed, found.in_service
+    return 0, 0, 0
+
+
+#: By the last part of their addresses.
+LOOKS = {"key": _key, "dead": _dead}
+
+
+def _path(params: QueryParams) -> KeyPath:
+    parts = params.getlist("part")
+    if not parts:
+        raise BadRequest("which key is meant has to be said: part=acme&part=alice")
+    return key_path(tuple(parts))
+
+
+def _task(task: PendingTask) -> dict[str, Any]:
+    return {
+        "entry_id": task.entry_id,
+        "task_id": task.task_id,
+        "task": task.task,
+        "args": _cut(task.args),
+        "kwargs": _cut(task.kwargs),
+    }
+
+
+def _cut(value: Any) -> str:
+    """Return arguments as text, not longer than a page can show."""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= _LONGEST_ARGUMENTS else text[: _LONGEST_ARGUMENTS - 1] + "…"
