@@ -162,7 +162,7 @@ def test_a_task_s_wait_is_explained(app: Any, terminal: Terminal) -> None:
     [told] = terminal.read("explain", first, "--seconds", "0.1")
     assert (told["state"], told["key"], told["position"]) == ("waiting", ["acme"], 0)
     assert (told["blockers"][0]["kind"], told["starts_in_us"]) == ("paused", None)
-    assert terminal.run("explain", "nobody").startswith("unknown: ")
+    assert terminal.fail("explain", "nobody").startswith("unknown: ")
 
 
 # -- steering -----------------------------------------------------------------
