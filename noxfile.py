@@ -53,9 +53,11 @@ WHOLE = (
     "tests/acceptance/test_worker.py",
 )
 
-#: What is run on the sets of CI and on other Pythons.
+#: What is run on the sets of CI and on other Pythons: of the rule nothing at length.
 SHORT = (
     "tests/unit",
+    "--ignore-glob=*/test_rule_is_*.py",
+    "--ignore=tests/unit/test_turns.py",
     "tests/integration/test_private_points.py",
     "tests/integration/test_publishing.py",
     "tests/acceptance/test_worker.py",

@@ -27,7 +27,7 @@ from celery_ranch.scheduling.model import (
 )
 
 IS_LONG = bool(os.environ.get("RANCH_LONG"))
-DECISIONS = 1_000_000 if IS_LONG else 75_000
+DECISIONS = 1_000_000 if IS_LONG else 50_000
 QUEUE = "celery"
 SECOND = 1_000_000
 LEASE_US = 30 * SECOND
@@ -259,6 +259,7 @@ class _History:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800 if IS_LONG else 300)
 @pytest.mark.parametrize(
     "seed, tag_limit, levels",
     [(1, 2**52, (3,)), (2, 2**24, (7,)), (3, 2**52, LEVELS), (4, 2**24, LEVELS)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from celery_ranch.scheduling.model import CHARGE_UNIT, EngineSettings, Entry, Ke
 from celery_ranch.scheduling.turns import Ahead, Precision
 from tests.conformance.histories import NOW, QUEUE, outcome
 
+IS_LONG = bool(os.environ.get("RANCH_LONG"))
 FLAT: tuple[KeyPath, ...] = (("a",), ("b",), ("c",), ("d",), ("e",))
 PATHS: tuple[KeyPath, ...] = (
     *FLAT[:3],
@@ -88,7 +90,7 @@ class History:
         }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=1_000 if IS_LONG else 60, deadline=None)
 @given(data=st.data())
 def test_of_flat_keys_exactly_as_many_go_first_as_is_told(data: st.DataObject) -> None:
     history = History(FLAT, data)
@@ -99,7 +101,7 @@ def test_of_flat_keys_exactly_as_many_go_first_as_is_told(data: st.DataObject) -
         assert told[entry_id].ahead == ahead, entry_id
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=1_000 if IS_LONG else 60, deadline=None)
 @given(data=st.data())
 def test_of_paths_exactly_as_many_go_first_as_is_told(data: st.DataObject) -> None:
     history = History(PATHS, data)
@@ -110,7 +112,7 @@ def test_of_paths_exactly_as_many_go_first_as_is_told(data: st.DataObject) -> No
         assert told[entry_id].precision is not Precision.ABOUT
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=1_000 if IS_LONG else 60, deadline=None)
 @given(data=st.data())
 def test_what_is_paused_is_not_counted_or_the_count_says_at_most(data: st.DataObject) -> None:
     history = History(PATHS, data)
