@@ -212,6 +212,8 @@ def test_what_is_paused_waits_until_it_is_resumed(app: Any, terminal: Terminal) 
 
 def test_a_command_is_about_the_queue_that_it_names(app: Any, terminal: Terminal) -> None:
     terminal.run("share", "acme", "3", "--queue", "images")
+    result = terminal.type("pause", "acme", "--queue", "imgaes")
+    assert result.stderr == "the queue imgaes has held nothing yet\n"
 
     assert app.ranch.key("acme", "images").share == 3.0
     assert app.ranch.key("acme").share == 1.0

@@ -24,6 +24,7 @@ def cancel(session: Session, task_ids: tuple[str, ...], yes: bool, queue: str | 
     session.check_results()
     number = len(task_ids)
     session.confirm(f"Drop {number} task{'' if number == 1 else 's'}?", yes)
+    queue = queue and session.queue(queue)
     failed = 0
     for task_id in task_ids:
         if session.ranch.cancel(task_id, queue):

@@ -184,6 +184,7 @@ def check(ctx: click.Context, limit: int, queue: str | None) -> None:
     The exit code is 1 if something is wrong.
     """
     session: Session = ctx.obj
+    queue = queue and session.queue(queue)
     with session.working("checking the store"):
         wrong = session.ranch.check(queue, limit)
     for each in wrong:

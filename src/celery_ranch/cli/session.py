@@ -109,10 +109,18 @@ class Session(CLIContext):
         """Return the queue that is meant: the one named, or else the default one.
 
         Where there is a store and no application, the only queue is the default one.
+        A name that the store does not know may be a slip: that is told on stderr.
         """
-        if name is not None or not self.has_own_app:
-            return self.ranch.default_queue if name is None else self.ranch.fair_queue(name)
-        names = sorted(self.engine.queues()) or [self.ranch.default_queue]
+        default = self.ranch.default_queue
+        if name is None and not self.has_own_app:
+            return default
+        known = self.engine.queues()
+        if name is not None:
+            name = self.ranch.fair_queue(name)
+            if name != default and name not in known:
+                self.note(f"the queue {visible(name)} has held nothing yet")
+            return name
+        names = sorted(known) or [default]
         if len(names) > 1:
             shown = ", ".join(map(visible, names[:20]))
             raise click.UsageError(f"say which queue is meant, with --queue: {shown}")

@@ -12,7 +12,7 @@ from celery_ranch.cli.notation import read_key, visible, written_key
 from celery_ranch.cli.session import RanchCommand, Session, json_option, queue_option
 from celery_ranch.scheduling.policies import tag_parts
 
-__all__ = ["limit", "pause", "resume", "share"]
+__all__ = ["limit", "pause", "read_tag", "resume", "share"]
 
 _NONE = "none"
 
@@ -38,15 +38,24 @@ def _target_options(function: Any) -> Any:
     return tag(depth(function))
 
 
+def read_tag(text: str) -> tuple[str, str]:
+    """Return the name and the value of a tag that somebody wrote.
+
+    Raises:
+        click.UsageError: It is not written as a tag is.
+    """
+    name, value = tag_parts(text)
+    if not name or not value:
+        raise click.UsageError(f"a tag is NAME=VALUE, not {text!r}")
+    return name, value
+
+
 def _target(key: str | None, tag: str | None, depth: int | None) -> tuple[dict[str, Any], str]:
     """Return who is meant, as control verbs take it, and as people read it."""
     if sum(each is not None for each in (key, tag, depth)) != 1:
         raise click.UsageError("give exactly one of KEY, --tag and --depth")
     if tag is not None:
-        name, value = tag_parts(tag) if "=" in tag else (tag, "")
-        if not name or not value:
-            raise click.UsageError(f"a tag is NAME=VALUE, not {tag!r}")
-        return {"tag": (name, value)}, f"keys with the tag {visible(tag)}"
+        return {"tag": read_tag(tag)}, f"keys with the tag {visible(tag)}"
     if depth is not None:
         return {"depth": depth}, f"keys of {depth} part{'' if depth == 1 else 's'}, by default"
     path = read_key(key or "")

@@ -44,6 +44,7 @@ def status(session: Session, top: int, queue: str | None) -> None:
 
     Without --queue all queues are shown.
     """
+    queue = queue and session.queue(queue)
     seen = Observer(session.ranch, top=top).look(queue)
     if session.is_json:
         session.emit(seen)
@@ -70,6 +71,7 @@ def top(session: Session, interval: float, looks: int | None, queue: str | None)
     Where the output is no terminal there is one look, unless --looks asks for
     more. With --json each look is a line, until the program is ended.
     """
+    queue = queue and session.queue(queue)
     observer = Observer(session.ranch, top=50)
     with suppress(KeyboardInterrupt):
         if sys.stdout.isatty() and not session.is_json:
