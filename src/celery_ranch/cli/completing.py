@@ -28,8 +28,8 @@ _SECONDS = 2.0
 _MOST_SHOWN = 100
 _MOST_LOOKED_AT = 10_000
 
-#: What a shell takes as it stands: bash splits what is completed at spaces.
-_SAFE = re.compile(r"[\w@%+=./-]+")
+#: What a shell takes as it stands, and click as no option: bash splits what is completed at spaces.
+_SAFE = re.compile(r"[\w@%+=./][\w@%+=./-]*")
 
 
 def complete_queue(
