@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 #: Times of twelve days and more are counted as one.
-_LONGEST_US = 2**40 - 1
+_OCTAVES = 40
 
 #: How many keys of a queue one report tells of at most.
 MAX_REPORTED_KEYS = 50
@@ -80,11 +80,10 @@ def bin_of(us: int) -> int:
         >>> [bin_of(us) for us in (0, 1, 2, 3, 4, 5, 6, 1_000, 1_000_000)]
         [0, 2, 4, 5, 6, 6, 7, 21, 41]
     """
-    us = min(us, _LONGEST_US)
     if us < 2:
-        return 2 * us if us > 0 else 0
+        return 2 if us == 1 else 0
     octave = us.bit_length()
-    return 2 * octave + (us >> (octave - 2)) - 2
+    return 2 * octave + (us >> (octave - 2)) - 2 if octave <= _OCTAVES else 2 * _OCTAVES + 1
 
 
 def bin_bounds_us(at: int) -> tuple[float, float]:
@@ -142,8 +141,10 @@ class Tally:
         self.cost += cost
         self.wait_us += wait_us
         self.run_us += run_us
-        for bins, at in ((self.waits, bin_of(wait_us)), (self.runs, bin_of(run_us))):
-            bins[at] = bins.get(at, 0) + 1
+        at = bin_of(wait_us)
+        self.waits[at] = self.waits.get(at, 0) + 1
+        at = bin_of(run_us)
+        self.runs[at] = self.runs.get(at, 0) + 1
 
     def add(self, other: Tally) -> None:
         """Count what another has counted, too."""

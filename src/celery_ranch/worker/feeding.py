@@ -29,6 +29,7 @@ from celery_ranch.worker.messages import (
 )
 from celery_ranch.worker.rates import RateLimits
 from celery_ranch.worker.requests import hear_errors, leave, watch
+from celery_ranch.worker.service import ServiceCounts
 
 __all__ = ["Feeder"]
 
@@ -48,6 +49,7 @@ class Feeder:
         consumer: Celery's consumer.
         book: Where leases and outcomes are kept.
         capacity: How much to lease.
+        counts: Where runs are counted.
         before_run: Called when a pool has taken a request.
         say_now: Tells the store at once what is to be said of leases.
         accept_pickle: Whether entries may be pickled in the store.
@@ -60,6 +62,7 @@ class Feeder:
         book: LeaseBook,
         capacity: Capacity,
         *,
+        counts: ServiceCounts,
         before_run: Callable[[], None],
         say_now: Callable[[], None],
         accept_pickle: bool,
@@ -68,6 +71,7 @@ class Feeder:
         self._consumer = consumer
         self._book = book
         self._capacity = capacity
+        self._counts = counts
         self._before_run = before_run
         self._say_now = say_now
         self.stale_seconds = max(
@@ -206,7 +210,7 @@ class Feeder:
             message.holding,
             self._book,
             before_run=self._before_run,
-            on_run=self._capacity.learn,
+            on_run=self._on_run,
             ends_unheard=not self._consumer.pool.uses_semaphore,
         )
         # A bucket lets go of requests in a thread of its own, where there is no
@@ -275,6 +279,10 @@ class Feeder:
             self._admit()
         else:
             self._give(message)
+
+    def _on_run(self, holding: Holding, run_seconds: float, failed: bool) -> None:
+        self._capacity.learn(run_seconds)
+        self._counts.count(holding, run_seconds, failed=failed)
 
     def _message(self, holding: Holding) -> FairMessage:
         return build_message(

@@ -12,6 +12,7 @@ from celery.utils.log import get_logger
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.engine import Engine
 from celery_ranch.scheduling.model import Outcome, OutcomeKind
+from celery_ranch.scheduling.service import ServiceReport
 from celery_ranch.worker.leases import LeaseBook
 from celery_ranch.worker.native import native
 from celery_ranch.worker.outage import BackOff, Outage
@@ -23,6 +24,9 @@ logger = get_logger(__name__)
 #: Beats per `lease_seconds`; reaping counts as paused after a third of it.
 _BEATS_PER_LEASE = 6
 _REAP_LIMIT = 200
+
+#: How long runs are counted before they are reported, at most, in seconds.
+_LONGEST_REPORT_SECONDS = 5.0
 
 #: How often to look for what a blocked loop leaves unsaid, in seconds.
 _LOOK_SECONDS = 0.5
@@ -40,6 +44,7 @@ class Heartbeat:
         book: What this worker knows it holds.
         lease_seconds: How long leases outlive a beat, in seconds.
         outage: Whom to tell that the store is away, and that it is back.
+        report: Gives what was run since it was called last.
     """
 
     def __init__(
@@ -49,13 +54,17 @@ class Heartbeat:
         book: LeaseBook,
         lease_seconds: float,
         outage: Outage,
+        report: Callable[[], ServiceReport],
     ) -> None:
         self._verbs, is_native = _verbs(engine)
         self._worker = worker
         self._book = book
         self._lease_seconds = lease_seconds
         self._interval = self._wait_seconds = lease_seconds / _BEATS_PER_LEASE
+        self._report_seconds = min(self._interval, _LONGEST_REPORT_SECONDS)
+        self._next_report = monotonic() + self._report_seconds
         self._is_stopping = False
+        self._report = report
         self._outage = outage
         self._backoff = BackOff()
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
@@ -78,6 +87,7 @@ class Heartbeat:
         while not self._is_stopping:
             self._try(self._beat)
             self._pause(self._wait_seconds)
+        self._say_service()
         if not isinstance(self._verbs, MemoryEngine):
             self._verbs.close()
 
@@ -100,6 +110,17 @@ class Heartbeat:
             drains, self._drains = self._drains, self._book.drains
             if drains == self._drains and self._book.has_outcomes:
                 self._try(self._speak)
+            if monotonic() >= self._next_report:
+                self._say_service()
+
+    def _say_service(self) -> None:
+        """Report what was run; a report that does not arrive loses counts and nothing else."""
+        self._next_report = monotonic() + self._report_seconds
+        try:
+            self._verbs.report(self._worker, self._report())
+        except Exception as error:
+            # Whether the store is away others find out, and say.
+            self._outage.journal.say(logger.debug, "What was run is not reported: %r", error)
 
     def _speak(self) -> None:
         """Say what has waited since the last look.

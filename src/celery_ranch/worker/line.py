@@ -14,6 +14,7 @@ from celery_ranch.engines.connections import packed_command, still_stands
 from celery_ranch.engines.redis import RedisEngine, Request, ScriptMissing
 from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.model import Outcome, Reaped
+from celery_ranch.scheduling.service import ServiceReport
 
 __all__ = ["BlockingVerbs", "Call", "Line"]
 
@@ -213,6 +214,10 @@ class BlockingVerbs:
     def settle(self, worker: str, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
         """As `Engine.settle`."""
         return self._ask(self._engine.request_settle(worker, outcomes))
+
+    def report(self, worker: str, report: ServiceReport) -> None:
+        """As `Engine.report`."""
+        self._ask(self._engine.request_report(worker, report))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
-from celery.exceptions import Ignore
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.request import Request
@@ -22,7 +22,7 @@ logger = get_logger(__name__)
 class _OnFailure:
     """What the pool is to call when a watched request failed."""
 
-    def __init__(self, failed: Callable[..., None], end: Callable[[], None]) -> None:
+    def __init__(self, failed: Callable[..., None], end: Callable[..., None]) -> None:
         self._failed = failed
         self._end = end
 
@@ -30,7 +30,7 @@ class _OnFailure:
         try:
             self._failed(*args, **kwargs)
         finally:
-            self._end()
+            self._end(failed=_is_failure(args[0] if args else None))
 
 
 def watch(
@@ -39,7 +39,7 @@ def watch(
     book: LeaseBook,
     *,
     before_run: Callable[[], None],
-    on_run: Callable[[float], None],
+    on_run: Callable[[Holding, float, bool], None],
     ends_unheard: bool,
 ) -> None:
     """Let the book hear what the pool tells the request.
@@ -56,7 +56,8 @@ def watch(
         book: Where its start and end are reported, exactly once each.
         before_run: Called when a process has taken it, before it runs where
             the pool runs tasks inline.
-        on_run: Called with the run time in seconds when it has ended.
+        on_run: Called when it has ended, with how long it ran in seconds, and whether it
+            failed.
         ends_unheard: Whether the pool runs nothing, and says nothing more,
             after an error in `on_accepted`: so it is with threads and green
             ones. What is to be terminated before it began (NotImplementedError
@@ -91,7 +92,10 @@ def watch(
         finally:
             # Of a task that exits the interpreter, a pool of threads gives
             # no more than the error (Celery 5.4 to 5.7).
-            end(outcome[2] if isinstance(outcome, tuple) else None)
+            if isinstance(outcome, tuple):
+                end(outcome[2])
+            else:
+                end(failed=True)
 
     def on_timeout(soft: bool, timeout: float) -> None:
         try:
@@ -99,9 +103,9 @@ def watch(
         finally:
             # A hard limit kills the process and calls on_failure as well.
             if not soft:
-                end()
+                end(failed=True)
 
-    def end(run_seconds: float | None = None) -> None:
+    def end(run_seconds: float | None = None, *, failed: bool = False) -> None:
         _unwatch(request, holding)
         if holding.is_finished:
             return
@@ -113,11 +117,19 @@ def watch(
             # acknowledge it any more.
             book.requeue(holding)
             return
-        on_run(run_seconds)
+        on_run(holding, run_seconds, failed)
         book.finish(holding)
 
     request.on_accepted, request.on_success = on_accepted, on_success
     request.on_failure, request.on_timeout = _OnFailure(failed, end), on_timeout
+
+
+def _is_failure(info: Any) -> bool:
+    """Whether what the pool tells of a failure is one, and no retry or rejection."""
+    error = getattr(info, "exception", None)
+    # So a process of the pool sends it (billiard 4).
+    error = error.exc if isinstance(error, ExceptionWithTraceback) else error
+    return not isinstance(error, (Ignore, Reject, Retry))
 
 
 def _unwatch(request: Request, holding: Holding) -> None:

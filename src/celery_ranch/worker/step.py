@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+from importlib.metadata import PackageNotFoundError, version
+from socket import gethostname
 from typing import Any
 
 from celery import bootsteps
@@ -12,6 +15,7 @@ from celery_ranch.config import SerializerType
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.errors import StoreError
 from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.service import ServiceReport, WorkerFacts
 from celery_ranch.worker.capacity import Capacity
 from celery_ranch.worker.feeding import Feeder
 from celery_ranch.worker.heartbeat import Heartbeat
@@ -22,6 +26,7 @@ from celery_ranch.worker.outage import Outage
 from celery_ranch.worker.pipes import ResultPipes
 from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import job_of, keep_in_pipe
+from celery_ranch.worker.service import ServiceCounts
 from celery_ranch.worker.threads import ThreadDriver
 
 __all__ = ["FairStep"]
@@ -59,10 +64,13 @@ class FairStep(bootsteps.StartStopStep):
         self._forget, c.on_close = c.on_close, self._on_connection_lost
         self._pipes = ResultPipes()
         self._capacity = Capacity(c, settings.lookahead_seconds)
+        self._counts = ServiceCounts()
+        self._version = _version()
         self._feeder = Feeder(
             c,
             self._book,
             self._capacity,
+            counts=self._counts,
             before_run=self._before_run,
             say_now=self._say_now,
             accept_pickle=settings.redis_serializer is SerializerType.PICKLE,
@@ -81,6 +89,7 @@ class FairStep(bootsteps.StartStopStep):
                 self._book,
                 self._ranch.settings.lease_seconds,
                 self._outage,
+                lambda: self._report(c),
             )
         for holding in self._book.holdings():
             if not self._is_cut_off(holding, c):
@@ -162,6 +171,21 @@ class FairStep(bootsteps.StartStopStep):
             }
         }
 
+    def _report(self, c: Any) -> ServiceReport:
+        """Return what was run since the last report, and how this worker is."""
+        facts = WorkerFacts(
+            queues=self._queues(c)(),
+            host=gethostname(),
+            pid=os.getpid(),
+            version=self._version,
+            capacity=self._capacity.size,
+            slots_taken=self._book.slots_taken,
+            lookahead=self._capacity.lookahead,
+            stocked=self._feeder.stock_size,
+            run_seconds=self._capacity.run_seconds,
+        )
+        return ServiceReport(facts, self._counts.take())
+
     def _queues(self, c: Any) -> Any:
         def fair_queues() -> tuple[str, ...]:
             # The consumer itself, because before Celery 5.7 `add_consumer` and
@@ -227,3 +251,10 @@ class FairStep(bootsteps.StartStopStep):
                 logger.warning(warning)
         except StoreError as error:
             logger.warning("Could not look at the store: %s", error)
+
+
+def _version() -> str:
+    try:
+        return version("celery-ranch")
+    except PackageNotFoundError:  # run from its sources
+        return ""
