@@ -250,6 +250,33 @@ def test_dead_letters_are_told_page_by_page(app: Any, page: Dashboard) -> None:
         app.ranch.delete_dead(one, app.name)
 
 
+def test_it_is_told_why_a_task_waits(app: Any, page: Dashboard) -> None:
+    app.ranch.purge(app.name)
+    result = [app.send("work", lru_key="stuck") for _ in range(3)][-1]
+    app.ranch.pause("stuck")
+    told = page.look("task", [("id", result.id)]).json
+    assert told["sentence"] == str(app.ranch.explain(result.id))
+    assert (told["facts"]["state"], told["facts"]["position"]) == ("waiting", 2)
+    assert told["facts"]["blockers"][0]["kind"] == "paused"
+    assert page.look("task", [("id", "none")]).json["facts"]["state"] == "unknown"
+    app.ranch.resume("stuck")
+
+
+def test_it_is_told_when_a_task_should_start_once_workers_were_seen(
+    app: Any, page: Dashboard
+) -> None:
+    app.ranch.purge(app.name)
+    result = [app.send("work", lru_key="soon") for _ in range(8)][-1]
+    page.look("task", [("id", result.id)])
+    for lease in app.engine.lease("w", [app.name], 4).leases:
+        app.engine.settle(
+            "w", [Outcome(OutcomeKind.COMPLETED, app.name, lease.entry_id, lease.number)]
+        )
+    told = page.look("task", [("id", result.id)]).json
+    assert told["facts"]["starts_in_us"] > 0
+    assert "it should start in about" in told["sentence"]
+
+
 # -- what is done ------------------------------------------------------------------
 
 

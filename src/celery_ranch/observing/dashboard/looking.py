@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from starlette.datastructures import QueryParams
 
 from celery_ranch.observing.dashboard.answers import BadRequest
 from celery_ranch.observing.dashboard.requests import asked, queue_named
 from celery_ranch.ranch import PendingTask, Ranch
+from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.model import KeyPath, key_path
 
 __all__ = ["LOOKS", "counts"]
+
+Look: TypeAlias = Callable[[Ranch, QueryParams], dict[str, Any]]
 
 #: How much of a task's arguments is shown.
 _LONGEST_ARGUMENTS = 500
 _MOST_SKIPPED = 10_000_000
 _PAGE = 50
+
+_LONGEST_ID = 1_024
+#: Over how long a time it is seen how fast workers go.
+_WATCHED_US = 60_000_000
+_MOST_QUEUES = 1_000
 
 
 def _key(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
@@ -64,8 +73,43 @@ def counts(ranch: Ranch, queue: str, path: KeyPath) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+class _Explaining:
+    """Says why a task waits, and when it should start, by how fast workers went since before."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, Explanation] = {}
+
+    def __call__(self, ranch: Ranch, params: QueryParams) -> dict[str, Any]:
+        """Return where a task is, what holds it back, and what goes before it."""
+        task_id = params.get("id", "")
+        if not 0 < len(task_id) <= _LONGEST_ID or not _is_unicode(task_id):
+            raise BadRequest(
+                f"which task is meant has to be said: id=, of 1 to {_LONGEST_ID} letters"
+            )
+        told = ranch.explain(task_id)
+        before = self._before.get(told.queue)
+        if before is not None:
+            told = told.expected_after(before)
+        if before is None or told.at_us - before.at_us > _WATCHED_US:
+            self._remember(told)
+        return {"id": task_id, "sentence": str(told), "facts": told}
+
+    def _remember(self, told: Explanation) -> None:
+        if len(self._before) >= _MOST_QUEUES:
+            self._before.clear()
+        self._before[told.queue] = told
+
+
 #: By the last part of their addresses.
-LOOKS = {"key": _key, "dead": _dead}
+LOOKS: dict[str, Callable[[Ranch, QueryParams], Any]] = {
+    "key": _key,
+    "dead": _dead,
+    "task": _Explaining(),
+}
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _path(params: QueryParams) -> KeyPath:

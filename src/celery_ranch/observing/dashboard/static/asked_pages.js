@@ -127,10 +127,35 @@ export const task = {
   },
 };
 
+const PRECISION = { exact: "", "at most": "at most ", about: "about " };
+
 function explained({ facts, id }, again) {
-  return html`${facts.queue && facts.key ? html`<p>Of the key ${keyLink(facts.queue, facts.key)} in the queue ${queueLink(facts.queue)}.</p>` : nothing}
-    <div class="buttons">${["waiting", "delayed"].includes(facts.state)
-      ? html`${button("cancel-task", "Cancel …", { task_id: id }, { danger: true, done: again })}${button("move-task", "Move …", { task_id: id }, { done: again })}` : nothing}</div>
-    ${tiles(Object.entries(facts).filter(([name, value]) => value != null && value !== "" && typeof value !== "object" && name !== "queue")
-      .map(([name, value]) => [name.replaceAll("_", " "), typeof value === "number" ? number(value) : foreign(String(value))]))}`;
+  const isWaiting = ["waiting", "delayed"].includes(facts.state);
+  const since = (us) => (us == null ? null : ago((facts.at_us - us) / 1e6));
+  const until = (us) => (us == null ? null : us > facts.at_us ? `in ${seconds((us - facts.at_us) / 1e6)}` : since(us));
+  return html`${facts.key.length ? html`<p>Of the key ${keyLink(facts.queue, facts.key)} in the queue ${queueLink(facts.queue)}.</p>` : nothing}
+    ${isWaiting ? html`<div class="buttons">${button("cancel-task", "Cancel …", { task_id: id }, { danger: true, done: again })}
+      ${button("move-task", "Move …", { task_id: id }, { done: again })}</div>` : nothing}
+    ${tiles([
+      ["State", facts.state],
+      facts.ahead != null && ["Before it, of all", `${PRECISION[facts.precision] ?? ""}${count(facts.ahead)}`],
+      facts.position != null && ["Before it, of its key", count(facts.position)],
+      isWaiting && ["Should start in", facts.starts_in_us == null ? "unknown" : seconds(facts.starts_in_us / 1e6)],
+      facts.level != null && ["Level", facts.level],
+      facts.cost != null && ["Cost", number(facts.cost / 1e6)],
+      facts.deliveries != null && ["Deliveries", count(facts.deliveries)],
+      facts.due_at_us != null && ["Due", until(facts.due_at_us)],
+      facts.since_us != null && facts.since_us <= facts.at_us && ["Could have run", since(facts.since_us)],
+      facts.expires_at_us != null && ["Expires", until(facts.expires_at_us)],
+      facts.worker != null && ["Worker", foreign(facts.worker)],
+      facts.leased_at_us != null && ["Leased", since(facts.leased_at_us)],
+      facts.died_at_us != null && ["Died", since(facts.died_at_us)],
+      isWaiting && ["Workers of its queue", count(facts.workers)],
+    ])}
+    ${facts.blockers.length ? table({
+      caption: "What holds it back", rows: facts.blockers, id: (each) => `${each.kind} ${each.key.join("\n")}`,
+      columns: [["Key", (each) => keyLink(facts.queue, each.key)], ["By", (each) => each.kind, "text"],
+        ["With workers", (each) => (each.limit == null ? "–" : `${count(each.running)} of ${count(each.limit)}`)],
+        ["Until", (each) => until(each.until_us) ?? "–"]],
+    }) : nothing}`;
 }

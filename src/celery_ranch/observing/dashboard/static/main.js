@@ -107,6 +107,7 @@ function tokenForm() {
   const give = async (event) => {
     event.preventDefault();
     setToken(new FormData(event.target).get("token"));
+    event.target.reset();
     await begin();
   };
   return html`<h1 tabindex="-1">A token is needed</h1>
