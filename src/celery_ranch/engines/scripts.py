@@ -26,6 +26,7 @@ Argument: TypeAlias = "bytes | str | int"
 
 _PART = re.compile(r"^local .*\n(?:(?!local ).*\n?)*", re.MULTILINE)
 _DEFINED = re.compile(r"^local (?:function )?(\w+)")
+_CONSTANT = re.compile(r"^local ([A-Z_]+|first_\w+) = ('[^'\n]*'|\d+)$\n", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 _CALL = re.compile(r"(?<![\w.])(\w+)\(")
 _SECTION = re.compile(r"^-- (NEEDS|OFTEN|LATER|KEYS|ARGV|GIVES)\b *(.*)$")
@@ -86,7 +87,7 @@ def load_script(verb: str) -> Script:
     parts = [*_bindings("KEYS", keys), *_bindings("ARGV", values)]
     code = "\n".join([*parts, *_with_functions(text)])
     # Servers keep every byte of it.
-    source = re.sub(r"(?m)^ +", "", code).encode()
+    source = _without_constants(re.sub(r"(?m)^ +", "", code)).encode()
     return Script(
         verb=verb,
         source=source,
@@ -143,12 +144,13 @@ class _File:
     at_once: tuple[str, ...]
     """The code that is run whenever the script is."""
     later: tuple[str, ...]
-    """Functions that are made when one of them is called."""
+    """Functions that are made when one of them is called, and what they alone use."""
 
     @property
     def made_later(self) -> list[str]:
         """The names of the functions that are."""
-        return sorted(_DEFINED.findall(part)[0] for part in self.later)
+        functions = (part for part in self.later if part.startswith("local function "))
+        return sorted(_DEFINED.findall(part)[0] for part in functions)
 
 
 def _with_functions(verb: str) -> Iterator[str]:
@@ -188,7 +190,7 @@ def _files(verb: str) -> list[_File]:
                 continue
             words |= used
             is_seldom = is_later and (not rare or rare & defined) and not often & defined
-            if part.startswith("local function ") and (is_seldom or not everyday & defined):
+            if is_seldom or not everyday & defined:
                 later.insert(0, part)
             else:
                 at_once.insert(0, part)
@@ -220,6 +222,15 @@ def _made_later(files: Sequence[_File]) -> Iterator[str]:
 def _calling(code: str, calls: Mapping[str, str]) -> str:
     """Return code that calls functions by what they are called there."""
     return _CALL.sub(lambda found: calls.get(found[1], found[1]) + "(", code)
+
+
+def _without_constants(code: str) -> str:
+    """Return code with the values of constants in their place.
+
+    Lua looks for each local that a function uses of another, whenever it makes one.
+    """
+    values = dict(_CONSTANT.findall(code))
+    return _WORD.sub(lambda found: values.get(found[0], found[0]), _CONSTANT.sub("", code))
 
 
 def _bindings(table: str, names: Sequence[_Name]) -> Iterator[str]:

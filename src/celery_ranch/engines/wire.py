@@ -49,9 +49,6 @@ _MEANT = {"0": _ESCAPE, "1": _JOIN}
 
 _UNSET = -1
 
-#: Added to the level of an entry that is stored whatever waits.
-_EXEMPT = 16
-
 
 class ScriptMissing(RanchError):
     """The server does not know the script (it restarted); load it and repeat."""
@@ -139,17 +136,19 @@ def limit_arguments(limits: Limits) -> dict[str, Argument]:
 
 
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
-    """Return the seven arguments that store an entry."""
+    """Return the four arguments that store an entry."""
     key = key_text(entry.key).encode()
     level = entry.level
+    terms: Argument = 32 * place + level + (16 if entry.is_exempt else 0)
+    due = _moment(entry.due_at_us, entry.due_in_us)
+    expires = _moment(entry.expires_at_us, entry.expires_in_us)
+    if due != "-" or expires != "-":
+        terms = f"{terms} {due} {expires}"
     cost = b"-" if entry.cost == CHARGE_UNIT else b"m" if entry.cost is None else b"%d" % entry.cost
     return (
-        place,
+        terms,
         entry.entry_id,
         key,
-        level + _EXEMPT if entry.is_exempt else level,
-        _moment(entry.due_at_us, entry.due_in_us),
-        _moment(entry.expires_at_us, entry.expires_in_us),
         b"%d %b %d %b%b" % (level, cost, len(key), key, entry.message),
     )
 

@@ -1,6 +1,6 @@
 -- enqueue: store a batch of entries, all of them or none, and once.
 --
--- NEEDS  places, room, moments
+-- NEEDS  places, refusing, moments
 -- OFTEN  add_ready, add, known, enter, join, present, wake
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        base...    str   of each queue: what its keys begin with
@@ -9,11 +9,12 @@
 --        publisher  str   who publishes; empty: nobody who would repeat it
 --        number     str   which of that publisher's publishes this is
 --        memory_ms  str   for how long the publisher's last one is remembered
---        entry...   str   of each entry seven: its queue's place among the bases
---                         (from 1), id, key, level (16 more: stored whatever waits),
---                         due and expiry ('@' absolute, '+' from now, in
---                         microseconds; '-' none), and the end of its value, from
---                         the level on
+--        entry...   str   of each entry four: its terms, id, key, and the end of its
+--                         value, from the level on. Its terms are its level, and 16 if
+--                         it is stored whatever waits, and 32 times its queue's place
+--                         among the bases, from 1; if it is delayed or expires, after
+--                         a space each when ('@' absolute, '+' from now, in
+--                         microseconds; '-' not)
 -- GIVES  stored count
 --        repeated         the publish was stored before; nothing changed
 --        taken id...      nothing stored: the ids are in use
@@ -22,26 +23,24 @@
 -- The first write is one that Redis refuses when memory is full.
 now = time_of(now)
 
-local published = publisher ~= '' and publisher_of({base = KEYS[first_base]}, publisher)
-if published and tonumber(number) <= (tonumber(redis.call('GET', published) or 0) or 0) then
-  return {'repeated'}
-end
-
+local published = publisher ~= '' and publisher_of(KEYS[first_base], publisher)
 local opened, taken, is_taken, places = {}, {'taken'}, {}, {}
+local is_limited = false
 for at = first_base, #KEYS do
   local q = open(KEYS[at])
-  if not is_sound(q) then return refusal(q) end
-  q.sequence_was = q.sequence
+  if not is_sound(q) then return repeated_or(published, refusal(q)) end
+  q.sequence_was, is_limited = q.sequence, is_limited or q.version > 0
   opened[#opened + 1] = q
 end
+local only = #opened == 1 and opened[1]
 
-local prefix = '0 - - ' .. text(now) .. ' '
-for at = first_entry, #ARGV, 7 do
-  local q, value = opened[tonumber(ARGV[at])]
+local start = '0 - - ' .. text(now) .. ' '
+for at = first_entry, #ARGV, 4 do
+  local terms = tonumber(ARGV[at])
+  local q = only or opened[math.floor((terms or timed_terms(at)) / 32)]
+  local value = terms and start .. ARGV[at + 3]
   q.sequence = q.sequence + 1
-  if ARGV[at + 4] == '-' and ARGV[at + 5] == '-' then
-    value = prefix .. ARGV[at + 6]
-  else
+  if not terms then
     places[at] = delayed_place(q, at)
     value = timed_value(at, places[at])
   end
@@ -50,32 +49,27 @@ for at = first_entry, #ARGV, 7 do
   end
 end
 
-local refused = #taken > 1 and taken
-for at = first_entry, refused and 0 or #ARGV, 7 do
-  local q = opened[tonumber(ARGV[at])]
-  if q.version > 0 then
-    local full, most = full_node(q, ARGV[at + 2], tonumber(ARGV[at + 3]) >= 16)
-    if full then
-      refused = {'full', full, most}
-      break
-    end
+local refused = #taken > 1 and taken or is_limited and first_full(opened)
+if refused then
+  refused = repeated_or(published, refused)
+elseif published then
+  -- One command for two: this is the way of nearly all.
+  local last = redis.pcall('SET', published, number, 'PX', memory_ms, 'GET')
+  if last and (tonumber(last) or 0) >= tonumber(number) or type(last) == 'table' then
+    refused = take_back(published, last)
   end
 end
 if refused then
-  for at = first_entry, #ARGV, 7 do
-    if not is_taken[at] then
-      redis.call('HDEL', opened[tonumber(ARGV[at])].entries, ARGV[at + 1])
-    end
-  end
+  drop(opened, is_taken)
   return refused
 end
 
-if published then redis.call('SET', published, number, 'PX', memory_ms) end
 for _, q in ipairs(opened) do q.sequence = q.sequence_was end
-for at = first_entry, #ARGV, 7 do
-  local q, id, key = opened[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
+for at = first_entry, #ARGV, 4 do
+  local terms, id, key = tonumber(ARGV[at]) or timed_terms(at), ARGV[at + 1], ARGV[at + 2]
+  local q, level = only or opened[math.floor(terms / 32)], terms % 16
   if q.version > 0 then refresh(q, key, now) end
-  local sequence, level = next_sequence(q), tonumber(ARGV[at + 3]) % 16
+  local sequence = next_sequence(q)
   q.stored = q.stored + 1
   if not places[at] then
     add_ready(q, key, level, sequence, id)
@@ -83,7 +77,7 @@ for at = first_entry, #ARGV, 7 do
     local place = flag_of(sequence, 'n', level)
     -- A node may have taken a number meanwhile.
     if place ~= places[at] then redis.call('HSET', q.entries, id, timed_value(at, place)) end
-    add_delayed(q, key, moment(ARGV[at + 4]), place, id)
+    add_delayed(q, key, due_of(at), place, id)
   end
 end
 for _, q in ipairs(opened) do
@@ -91,4 +85,4 @@ for _, q in ipairs(opened) do
   save(q)
   wake(q)
 end
-return {'stored', (#ARGV - first_entry + 1) / 7}
+return {'stored', (#ARGV - first_entry + 1) / 4}

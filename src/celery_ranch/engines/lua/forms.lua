@@ -39,7 +39,6 @@ end
 
 local function new_level(q, level)
   local race = new_race(q, level, '')
-  q.levels[level] = race
   q.order[#q.order + 1] = race
   table.sort(q.order, function(a, b) return a.level < b.level end)
   return race

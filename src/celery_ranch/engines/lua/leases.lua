@@ -16,21 +16,23 @@
 -- Publishers choose ids, so they may be longer than 64 KiB.
 local HELD = '>BBddI4'
 local HELD_SIZE = 22
-local STATES = {'leased', 'started', 'acknowledged', 'finished'}
-local STATE_CODES = {leased = 1, started = 2, acknowledged = 3, finished = 4}
 
 local function lease_of(held)
   if not held or #held < HELD_SIZE then return nil end
-  local state, level, sequence, charged, size, at = struct.unpack(HELD, held)
-  if not STATES[state] or level > 10 or at + size > #held + 1 then return nil end
+  local code, level, sequence, charged, size, at = struct.unpack(HELD, held)
+  local state = code == 1 and 'leased' or code == 2 and 'started'
+    or code == 3 and 'acknowledged' or code == 4 and 'finished'
+  if not state or level > 10 or at + size > #held + 1 then return nil end
   return {
-    state = STATES[state], level = level, sequence = sequence, charged = charged,
+    state = state, level = level, sequence = sequence, charged = charged,
     id = string.sub(held, at, at + size - 1), leaf = string.sub(held, at + size),
   }
 end
 
 local function held_text(state, level, sequence, charged, id, leaf)
-  return struct.pack(HELD, STATE_CODES[state], level, sequence, charged, #id) .. id .. leaf
+  local code = state == 'leased' and 1 or state == 'started' and 2
+    or state == 'acknowledged' and 3 or 4
+  return struct.pack(HELD, code, level, sequence, charged, #id) .. id .. leaf
 end
 
 local function count_end(node, ended)

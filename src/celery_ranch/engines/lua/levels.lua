@@ -28,6 +28,6 @@ local function count_dispatch(q, level)
   for _, race in ipairs(q.order) do
     race.credit = q.eligible[race.level] and race.credit + level_floor or 0
   end
-  local race = q.levels[level]
+  local race = race_of(q, level, '')
   race.credit = math.max(0, race.credit - 1000000)
 end

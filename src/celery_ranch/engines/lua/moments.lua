@@ -5,9 +5,10 @@
 -- KEYS   none
 -- ARGV   now        num   microseconds
 --        entry...   str   as those of enqueue
--- GIVES  moment(when)            microseconds; nil if there is none
---        delayed_place(q, at)    where the entry stands whose arguments begin there; nil
---                                if it is due
+-- GIVES  timed_terms(at)         a number, and when it is due and expires whose
+--                                arguments begin there: microseconds, or nil
+--        due_of(at)
+--        delayed_place(q, at)    where it will stand if it is not due; else nil
 --        timed_value(at, place)  its value, if it stands there
 local function moment(when)
   if when == '-' then return nil end
@@ -16,14 +17,24 @@ local function moment(when)
   return amount
 end
 
+local function timed_terms(at)
+  local terms, due, expires = string.match(ARGV[at], '^(%d+) (%S+) (%S+)$')
+  return tonumber(terms), moment(due), moment(expires)
+end
+
+local function due_of(at)
+  local _, due = timed_terms(at)
+  return due
+end
+
 local function delayed_place(q, at)
-  local due = moment(ARGV[at + 4])
+  local terms, due = timed_terms(at)
   if not due or due <= now then return nil end
-  return flag_of(q.sequence, 'n', tonumber(ARGV[at + 3]) % 16)
+  return flag_of(q.sequence, 'n', terms % 16)
 end
 
 local function timed_value(at, place)
-  local expires, since = moment(ARGV[at + 5]), place and moment(ARGV[at + 4]) or now
+  local _, due, expires = timed_terms(at)
   return entry_of(0, expires and text(expires) or '-', place or '-',
-    text(since) .. ' ' .. ARGV[at + 6])
+    text(place and due or now) .. ' ' .. ARGV[at + 3])
 end

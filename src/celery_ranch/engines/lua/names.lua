@@ -13,7 +13,7 @@
 --        ready_of(q, level, key)  zset  entry id -> sequence
 --        delayed_of(q, key)   zset  sequence, flag, level, entry id -> due time
 --        tagged_member(tag, name)   of a node with a tag, in the set of all of these
---        publisher_of(q, id)  str   number of the last of its publishes that was stored
+--        publisher_of(base, id)  str  number of the last of its publishes that was stored
 --        service_of(q, seconds, start)  hash  what workers counted (see report.lua)
 --        worker_of(queues, worker)  str   what a worker says of itself
 --        held_of(q, worker)   hash  lease number -> what is leased (see leases.lua)
@@ -67,7 +67,7 @@ local function names_of(base)
   return {
     base = base, tree = base .. 'tree', nodes = base .. 'nodes', entries = base .. 'entries',
     timers = base .. 'timers', workers = base .. 'workers', wake = base .. 'wake',
-    ready_at = {}, loaded = {}, levels = {}, order = {}, was = '', is_broken = false,
+    ready_level = false, loaded = {}, order = {}, was = '', is_broken = false,
     sequence = 0, number = 0, delayed = 0, turn = 0, deaths = 0, version = 0, paths = 0,
     estimate = 0, stored = 0,
   }
@@ -78,12 +78,10 @@ local function rare(q, name)
 end
 
 local function ready_of(q, level, key)
-  local start = q.ready_at[level]
-  if not start then
-    start = q.base .. 'ready:' .. text(level) .. ':'
-    q.ready_at[level] = start
+  if q.ready_level ~= level then
+    q.ready_level, q.ready_start = level, string.format('%sready:%.0f:', q.base, level)
   end
-  return start .. key
+  return q.ready_start .. key
 end
 
 local function delayed_of(q, key)
@@ -94,8 +92,8 @@ local function tagged_member(tag, name)
   return tag .. '\31' .. name
 end
 
-local function publisher_of(q, id)
-  return q.base .. 'publisher:' .. id
+local function publisher_of(base, id)
+  return base .. 'publisher:' .. id
 end
 
 local function service_of(q, seconds, start)

@@ -43,7 +43,6 @@ local function open(base)
       arrival = arrival, waiting = waiting, in_service = in_service, credit = credit,
       index = false, index_epoch = false,
     }
-    q.levels[level] = race
     q.order[#q.order + 1] = race
   end
   return q
@@ -95,14 +94,18 @@ end
 
 local function race_of(q, level, parent)
   if parent ~= '' then return inner_race_of(q, level, parent) end
-  return q.levels[level] or new_level(q, level)
+  local order = q.order
+  for at = 1, #order do
+    if order[at].level == level then return order[at] end
+  end
+  return new_level(q, level)
 end
 
 local function index_of(race, epoch)
   if race.index_epoch ~= epoch then
     local below = race.parent == '' and '' or ':' .. race.parent
     race.index_epoch = epoch
-    race.index = race.base .. 'index:' .. text(race.level) .. ':' .. text(epoch) .. below
+    race.index = string.format('%sindex:%.0f:%.0f%s', race.base, race.level, epoch, below)
   end
   return race.index
 end
