@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from celery_ranch.observing.status import Flow, KeyStatus, OtherKeys, QueueStatus, Status
+from celery_ranch.observing.totals import totals
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.model import KeySnapshot
 
@@ -70,6 +71,7 @@ class Observer:
                 delayed=max(0, counts.delayed - sum(each.delayed for each in shown)),
                 leased=max(0, counts.leased - sum(each.in_service for each in shown)),
             ),
+            totals=totals(engine.survey(name).stored, engine.service(name)),
         )
 
 

@@ -18,11 +18,14 @@ __all__ = [
     "KeyLevelStatus",
     "KeyStatus",
     "LevelStatus",
+    "LevelTotals",
     "LimitStatus",
     "OtherKeys",
     "QueueStatus",
     "Spread",
     "Status",
+    "Times",
+    "Totals",
     "WorkerStatus",
 ]
 
@@ -55,6 +58,41 @@ class Flow:
     """From when an entry could have run until it started, in seconds."""
     run: Spread = Spread()
     """From a task's start until its end, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long something took, ever."""
+
+    count: int = 0
+    seconds: float = 0.0
+    """All of it together."""
+    within: tuple[int, ...] = ()
+    """How many took less than each of `totals.BOUNDS`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTotals:
+    """What workers ended of one level of a queue, ever."""
+
+    level: int
+    finished: int
+    """Tasks that ended, those that failed included."""
+    failed: int
+    wait: Times
+    """From when an entry could have run until it started."""
+    run: Times
+    """From a task's start until its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a queue has ever seen: figures that only grow while its store is kept."""
+
+    stored: int = 0
+    """Entries that were stored."""
+    levels: tuple[LevelTotals, ...] = ()
+    """Those of which something ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +210,7 @@ class QueueStatus:
     """The first ones by backlog, by oldest wait and by lead, and what is above them;
     most waiting first."""
     other: OtherKeys
+    totals: Totals = Totals()
 
 
 @dataclass(frozen=True, slots=True)
