@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import time
 
-from celery_ranch.observing.status import Flow, KeyStatus, OtherKeys, QueueStatus, Status
-from celery_ranch.observing.totals import totals
+from celery_ranch.errors import ConfigurationError
+from celery_ranch.observing.queue_observer import QueueObserver
+from celery_ranch.observing.status import Status, WorkerStatus
 from celery_ranch.ranch import Ranch
-from celery_ranch.scheduling.model import KeySnapshot
+from celery_ranch.scheduling.figures import WorkerFigures
+from celery_ranch.scheduling.service import BUCKETS
 
 __all__ = ["Observer"]
+
+#: How many queues and workers are shown at most.
+_MOST_QUEUES = 100
+_MOST_WORKERS = 200
+
+_SHORTEST_WINDOW, _LONGEST_WINDOW = BUCKETS[0].seconds, BUCKETS[-1].kept_seconds
 
 
 class Observer:
     """Looks at an application's queues; one that looks again knows more.
 
+    The first look finds keys by chance and by their turn, and finds what
+    workers counted. Later ones also know the keys that were shown before, and
+    what has come since. A look takes the store a few milliseconds for each queue,
+    in steps of less than one, however many keys there are. Not for threads to share.
+
     Args:
         ranch: The application's fair scheduling.
-        top: How many keys to show by each order: backlog, oldest wait, lead.
-        window_seconds: Of how long a time rates and parts received are.
+        top: How many keys to show by each order (backlog, oldest wait, lead from
+            either end), from 1 to 100.
+        window_seconds: Of how long a time rates, spreads and parts received are, from 10
+            to 21600. Beyond 900 nothing is told of single keys' flow.
+
+    Raises:
+        ConfigurationError: An argument is out of range.
 
     Example:
         Observer(Ranch(app)).look().to_json()
     """
 
     def __init__(self, ranch: Ranch, top: int = 10, window_seconds: float = 60.0) -> None:
+        if not isinstance(top, int) or isinstance(top, bool) or not 1 <= top <= 100:
+            raise ConfigurationError("top", top, "a whole number from 1 to 100")
+        is_number = isinstance(window_seconds, (int, float)) and not isinstance(top, bool)
+        if not is_number or not _SHORTEST_WINDOW <= window_seconds <= _LONGEST_WINDOW:
+            allowed = f"a number of seconds from {_SHORTEST_WINDOW} to {_LONGEST_WINDOW}"
+            raise ConfigurationError("window_seconds", window_seconds, allowed)
         self._ranch = ranch
         self._top = top
-        self._window_seconds = window_seconds
+        self._window_seconds = float(window_seconds)
+        self._queues: dict[str, QueueObserver] = {}
 
     def look(self, queue: str | None = None) -> Status:
         """Return what goes on now.
@@ -40,55 +65,52 @@ class Observer:
         """
         engine = self._ranch.engine
         names = sorted(engine.queues()) if queue is None else [self._ranch.fair_queue(queue)]
+        queues, now_us = [], time.time_ns() // 1_000
+        for name in names[:_MOST_QUEUES]:
+            status, now_us = self._observer(name).look()
+            queues.append(status)
+        workers, more_workers = engine.watched(_MOST_WORKERS)
         return Status(
-            at=time.time(),
+            at=now_us / 1e6,
             window_seconds=self._window_seconds,
-            queues=tuple(self._queue(name) for name in names),
-            workers=(),
-        )
-
-    def _queue(self, name: str) -> QueueStatus:
-        engine = self._ranch.engine
-        counts = engine.snapshot(name)
-        found = [each for each in engine.keys(name, 0, 1_000)[1] if len(each.key) == 1]
-        shown = sorted(found, key=lambda each: -each.waiting)[: self._top]
-        return QueueStatus(
-            queue=name,
-            waiting=counts.waiting,
-            delayed=counts.delayed,
-            leased=counts.leased,
-            dead=counts.dead,
-            workers=counts.workers,
-            next_due=None if counts.next_due_in_us is None else counts.next_due_in_us / 1e6,
-            oldest_wait=None,
-            evenness=None,
-            flow=Flow(),
-            levels=(),
-            keys=tuple(map(_key, shown)),
-            other=OtherKeys(
-                keys=len(found) - len(shown),
-                waiting=max(0, counts.waiting - sum(each.waiting for each in shown)),
-                delayed=max(0, counts.delayed - sum(each.delayed for each in shown)),
-                leased=max(0, counts.leased - sum(each.in_service for each in shown)),
+            queues=tuple(queues),
+            workers=tuple(
+                self._worker(each, now_us)
+                for each in sorted(workers, key=lambda each: each.worker)
+                if queue is None or each.facts is None or names[0] in each.facts.queues
             ),
-            totals=totals(engine.survey(name).stored, engine.service(name)),
+            more_queues=max(0, len(names) - _MOST_QUEUES),
+            more_workers=more_workers,
         )
 
+    def _observer(self, queue: str) -> QueueObserver:
+        observer = self._queues.get(queue)
+        if observer is None:
+            engine = self._ranch.engine
+            observer = QueueObserver(engine, queue, self._top, self._window_seconds)
+            self._queues[queue] = observer
+        return observer
 
-def _key(snapshot: KeySnapshot) -> KeyStatus:
-    last_us = snapshot.last_leased_at_us
-    return KeyStatus(
-        key=snapshot.key,
-        waiting=snapshot.waiting,
-        delayed=snapshot.delayed,
-        leased=snapshot.in_service,
-        oldest_wait=None,
-        share=snapshot.share,
-        entitled=None,
-        received=None,
-        levels=(),
-        limits=(),
-        is_paused=snapshot.is_paused,
-        children=0,
-        last_leased=None if last_us is None else max(0.0, time.time() - last_us / 1e6),
-    )
+    def _worker(self, figures: WorkerFigures, now_us: int) -> WorkerStatus:
+        lease_us = self._ranch.settings.lease_seconds * 1e6
+        until_us, reported_at_us = figures.until_us, figures.reported_at_us
+        beat_at_us = reported_at_us or now_us if until_us is None else until_us - lease_us
+        facts = figures.facts
+        known = facts and {
+            "queues": facts.queues,
+            "host": facts.host,
+            "pid": facts.pid,
+            "version": facts.version,
+            "capacity": facts.capacity,
+            "slots_taken": facts.slots_taken,
+            "lookahead": facts.lookahead,
+            "stocked": facts.stocked,
+            "run_seconds": facts.run_seconds,
+        }
+        return WorkerStatus(
+            worker=figures.worker,
+            is_alive=beat_at_us + lease_us > now_us,
+            beat_age=max(0.0, (now_us - beat_at_us) / 1e6),
+            leased=figures.held,
+            **(known or {}),  # type: ignore[arg-type]
+        )
