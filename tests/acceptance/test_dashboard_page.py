@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
+from click import Context
 
+from celery_ranch.cli.commands import ranch
+from celery_ranch.observing.dashboard.server import listen
 from celery_ranch.scheduling.model import Outcome, OutcomeKind
+from tests.acceptance.pages import ROOT, blocks
 from tests.browsers import Browser, Keys
+from tests.commands import Terminal
 from tests.dashboards import Dashboard
 from tests.servers import RedisServer, eventually
 from tests.workers import FairApp
@@ -213,6 +223,43 @@ def test_everybody_can_use_every_page(
     assert browser.inaccessible() == []
     assert browser.overflow() <= 0
     assert browser.complaints() == []
+
+
+def test_the_command_serves_the_page_until_it_is_interrupted(app: Any) -> None:
+    command = [str(Path(sys.executable).parent / "celery"), "-A", app.module, "ranch", "dashboard"]
+    with subprocess.Popen(
+        [*command, "--port", "0"], cwd=app.tmp_path, env=app.env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            [address, *_] = process.stdout.readline().split()
+            with urlopen(f"{address}api/live") as live:
+                assert live.readline() == b"event: status\n"
+                process.send_signal(signal.SIGINT)
+                assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
+def test_a_dashboard_that_cannot_be_served_says_why_in_a_line(app: Any) -> None:
+    terminal = Terminal(app.client)
+    assert "where no token is set" in terminal.fail("dashboard", "--host", "0.0.0.0")
+    assert "at least 16 printable" in terminal.fail("dashboard", "--token", "short")
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        assert "in use" in terminal.fail("dashboard", "--port", port)
+
+
+def test_the_commands_of_the_page_about_it_can_be_typed() -> None:
+    page = (ROOT / "docs" / "how-to" / "watch-in-the-browser.md").read_text(encoding="utf-8")
+    lines = [line for b in blocks(page) if b.language == "bash" for line in b.code.splitlines()]
+    typed = [shlex.split(line)[4:] for line in lines if line.startswith("celery -A shop ranch")]
+    assert len(typed) == 3
+    for [name, *options] in typed:
+        found = ranch.get_command(Context(ranch), name)
+        assert found is not None
+        found.make_context(name, options)
+    assert "pip install 'celery-ranch[dashboard]'" in lines
 
 
 def test_names_of_tenants_are_shown_and_never_run(

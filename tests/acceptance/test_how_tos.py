@@ -137,6 +137,7 @@ COMMANDS_ELSEWHERE = {
     "how-to/come-from-0-1-1.md": "acceptance/test_guides.py",
     "how-to/deploy-with-systemd.md": "acceptance/test_operating_pages.py",
     "how-to/steer-at-night.md": "integration/test_steering_pages.py",
+    "how-to/watch-in-the-browser.md": "acceptance/test_dashboard_page.py",
     "reference/commands.md": "integration/test_steering_pages.py",
 }
 COMMANDS = {

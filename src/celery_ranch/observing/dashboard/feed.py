@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -38,7 +39,7 @@ class Feed:
         # A look goes on in its thread when nobody waits for it any more.
         self._one_at_a_time = threading.Lock()
         self._seconds = seconds
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()
         self._event = b""
         self._number = 0
         self._seen_at = 0.0
@@ -75,37 +76,31 @@ class Feed:
                 self._looking.cancel()
                 self._looking = None
 
-    async def close(self) -> None:
-        """End all that is watched."""
+    def close(self) -> None:
+        """End all that is watched; call it where the feed's loop runs."""
         self._is_closed = True
-        async with self._changed:
-            self._changed.notify_all()
+        self._changed.set()
 
     async def _is_newer(self, number: int) -> bool:
-        """Wait for something newer than that; return whether there is, after a while."""
-        async with self._changed:
-            try:
-                await asyncio.wait_for(
-                    self._changed.wait_for(lambda: self._number != number or self._is_closed),
-                    2 * self._seconds,
-                )
-            except asyncio.TimeoutError:
-                return False
-        return not self._is_closed or self._number != number
+        """Wait a while for something newer than that; return whether there is."""
+        if self._number == number and not self._is_closed:
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 2 * self._seconds)
+        return self._number != number
 
     async def _look_again_and_again(self) -> None:
         while True:
             began = time.monotonic()
-            await self._tell(await asyncio.to_thread(self._seen))
+            self._tell(await asyncio.to_thread(self._seen))
             took = time.monotonic() - began
             await asyncio.sleep(max(took, self._seconds - took))
 
-    async def _tell(self, event: bytes) -> None:
-        async with self._changed:
-            self._event = event
-            self._number += 1
-            self._seen_at = time.monotonic()
-            self._changed.notify_all()
+    def _tell(self, event: bytes) -> None:
+        self._event = event
+        self._number += 1
+        self._seen_at = time.monotonic()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _seen(self) -> bytes:
         try:

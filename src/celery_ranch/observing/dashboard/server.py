@@ -51,7 +51,7 @@ def make_site(ranch: Ranch, rights: Rights, *, look_seconds: float = 1.0) -> Sta
     @contextlib.asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
         yield
-        await feed.close()
+        feed.close()
 
     site = Starlette(
         routes=[
@@ -118,7 +118,7 @@ class _Server(uvicorn.Server):
         self.feed = feed
 
     async def shutdown(self, sockets: Any = None) -> None:
-        await self.feed.close()
+        self.feed.close()
         await super().shutdown(sockets)
 
 

@@ -175,6 +175,8 @@ document.getElementById("skip").addEventListener("click", (event) => {
 });
 addEventListener("hashchange", go);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
+// What stood there until now was to be seen at once.
+for (const id of ["header", "main"]) document.getElementById(id).replaceChildren();
 onChange(draw);
 setInterval(changed, 1000);
 takeToken();
