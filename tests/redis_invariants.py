@@ -21,7 +21,7 @@ TREE = struct.Struct(">9d")
 LEVEL = struct.Struct(">2B6d")
 STATES = ("leased", "started", "acknowledged", "finished")
 JOIN = b"\x1f"
-PAUSED, FULL, PACED = 1, 2, 4
+PAUSED, FULL, PACED, WITHDRAWN = 1, 2, 4, 128
 
 
 class Race(NamedTuple):
@@ -80,7 +80,7 @@ def read_node(record: bytes) -> Node:
         stands[level % 16] = Stand(tag, epoch, number, level // 16)
     children, delayed = parts.get(16, (0, 0))
     return Node(
-        flags % 8,
+        flags & (PAUSED | FULL | PACED | WITHDRAWN),
         last_leased_at,
         in_service,
         version,
@@ -109,6 +109,7 @@ def check_queue(client: redis.Redis, prefix: str, queue: str) -> None:
     state = State(client, f"{prefix}{{{queue}}}:")
     state.check_places()
     state.check_nodes()
+    state.check_withdrawals()
     state.check_races()
     state.check_index()
     state.check_timers()
@@ -167,6 +168,24 @@ class State:
         texts = {name: told.decode().split("\x1f") for name, told in self._hash("data").items()}
         return {name: dict(zip(told[::2], told[1::2], strict=True)) for name, told in texts.items()}
 
+    @cached_property
+    def withdrawals(self) -> dict[int, dict[bytes, bytes]]:
+        return {
+            int(name): self._hash(f"withdrawal:{name.decode()}")
+            for name, _ in self._sorted_set("withdrawals")
+        }
+
+    @property
+    def until(self) -> dict[int, float]:
+        return {int(name): until for name, until in self._sorted_set("withdrawals")}
+
+    def aside(self, number: int) -> list[bytes]:
+        return [entry for entry, _ in self._sorted_set(f"aside:{number}")]
+
+    @cached_property
+    def unswept(self) -> list[int]:
+        return [int(name) for name, _ in self._sorted_set("unswept")]
+
     def leaf_of(self, key: bytes) -> bytes:
         """Where the entries of a key wait."""
         return key + JOIN if self.nodes[key].children else key
@@ -175,6 +194,7 @@ class State:
         places = [entry for ready in self.ready.values() for entry, _ in ready]
         places += [member[18:] for delayed in self.delayed.values() for member, _ in delayed]
         places += [entry for entry, _ in self.dead]
+        places += [entry for number in self.withdrawals for entry in self.aside(number)]
         places += [entry for state, _, entry, _ in self.leases if state != "acknowledged"]
         assert sorted(places) == sorted(self._hash("entries"))
         assert set(self._hash("reasons")) == {entry for entry, _ in self.dead}
@@ -198,6 +218,19 @@ class State:
             assert bool(node.blocks & FULL) == is_full, name
             assert bool(node.blocks & PACED) == (limits is not None and limits.due > 0), name
         assert self.tree["delayed"] == sum(map(len, self.delayed.values()))
+
+    def check_withdrawals(self) -> None:
+        numbers = {str(number).encode() for number in self.withdrawals}
+        for kind in ("withdrawal:", "aside:"):
+            start = len(self._base) + len(kind)
+            assert {name[start:] for name in self._names(kind)} <= numbers
+        assert len(self._names("withdrawal:")) == len(numbers)
+        swept = Counter(self.withdrawals[number][b"node"] for number in self.unswept)
+        blocked = {name for name, node in self.nodes.items() if node.blocks & WITHDRAWN}
+        assert {n: int(count) for n, count in self._hash("withdrawing").items()} == swept
+        assert blocked == set(swept)
+        start = len(self._base) + len("sweep:")
+        assert {int(name[start:]) for name in self._names("sweep:")} <= set(self.unswept)
 
     def check_races(self) -> None:
         waiting: Counter[tuple[int, bytes]] = Counter()

@@ -24,6 +24,17 @@ def state_in_memory(engine: MemoryEngine, name: str) -> Remembered:
         "counters": (queue._backlog._sequence, queue._number, queue.turn, queue.stored),
         "estimate": nodes.estimates._of_all or 0,
         "credits": {at: credit for at, credit in queue._levels._credits.items() if credit},
+        "withdrawals": {
+            each.number: (
+                "/".join(each.node),
+                each.helper,
+                each.until_us,
+                each.taken,
+                each.number in queue.withdrawals._unswept,
+                [entry.entry_id for _, entry in sorted(each.aside.items())],
+            )
+            for each in queue.withdrawals._open.values()
+        },
     }
     for path, node in tree._nodes.items():
         races |= {(level, path): race for level, race in node.races.items()}
@@ -65,6 +76,17 @@ def state_in_redis(client: redis.Redis, prefix: str, name: str, tag_limit: int) 
         "counters": (tree["sequence"], tree["number"], tree["turn"], tree["stored"]),
         "estimate": tree["estimate"],
         "credits": {level: credit for level, credit in state.credits.items() if credit},
+        "withdrawals": {
+            number: (
+                _shown(facts[b"node"]),
+                facts[b"helper"].decode(),
+                state.until[number],
+                int(facts[b"taken"]),
+                number in state.unswept,
+                [entry.decode() for entry in state.aside(number)],
+            )
+            for number, facts in state.withdrawals.items()
+        },
     }
     for written, node in state.nodes.items():
         stands = {}

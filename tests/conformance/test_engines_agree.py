@@ -33,8 +33,10 @@ from celery_ranch.scheduling.model import (
     Outcome,
     OutcomeKind,
     Publish,
+    Withdrawal,
 )
 from celery_ranch.scheduling.policies import Depth, Tag, Weighed
+from celery_ranch.scheduling.withdrawals import Move
 from tests.conformance.states import state_in_memory, state_in_redis
 from tests.redis_invariants import check_queue
 
@@ -47,7 +49,7 @@ KEYS = (
     ("a", "y"),
     ("b",),
     ("b", "x", "1"),
-    ("b", "x\x1f\x1e1", "2"),
+    ("b", "y\x1f\x1e1", "2"),
     ("dé d",),
 )
 #: Keys, and what none of the entries has as its key: a node between, one below.
@@ -81,6 +83,7 @@ share_targets = st.sampled_from((*TARGETS, *map(Weighed, PATHS)))
 counts = st.sampled_from([None, None, UNLIMITED, 1, 2, 20])
 limits = st.builds(Limits, counts, st.sampled_from(RATES), counts)
 workers = st.sampled_from(WORKERS)
+helpers = st.sampled_from(["h", "i"])
 delays = st.sampled_from([-5, 0, 1, 100_000, 2_000_000, 30_000_000])
 maybe_delays = st.none() | delays
 entries = st.builds(
@@ -116,6 +119,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.client = redis.Redis.from_url(self.url)
         self.now_us = START_US
         self.leases: list[tuple[str, Lease]] = []
+        self.withdrawals: list[tuple[Withdrawal, list[str]]] = []
         self.fresh_ids = 0
         self.steps = 0
 
@@ -263,6 +267,28 @@ class EnginesAgree(RuleBasedStateMachine):
     def cancel(self, queue: str, key: Any, place: int) -> None:
         backlog = self.both("pending", queue, key, place, 1)
         self.now("cancel", queue, backlog[0][0] if backlog else "e1")
+
+    @rule(queue=queues, path=paths, helper=helpers, to_key=st.none() | st.none() | paths)
+    def withdraw(self, queue: str, path: Any, helper: str, to_key: Any) -> None:
+        move = None if to_key is None else Move(queue, to_key)
+        expected = self.memory.withdraw(queue, path, helper, move=move, now_us=self.now_us)
+        assert expected == self.redis.withdraw(queue, path, helper, move=move, now_us=self.now_us)
+        if expected is not None:
+            self.withdrawals.append((expected, []))
+
+    @rule(back=st.integers(0, 3), helper=helpers, limit=st.sampled_from([1, 2, 40, 1_000]))
+    def carry_out(self, back: int, helper: str, limit: int) -> None:
+        if not self.withdrawals:
+            return
+        withdrawal, done = self.withdrawals[-1 - back % len(self.withdrawals)]
+        replies = [
+            engine.carry_out(withdrawal, helper, limit, done=done, now_us=self.now_us)
+            for engine in (self.memory, self.redis)
+        ]
+        entries = [[(e.entry_id, e.number, e.message) for e in reply.entries] for reply in replies]
+        assert entries[0] == entries[1]
+        assert replace(replies[0], entries=()) == replace(replies[1], entries=())
+        done[:] = [entry_id for entry_id, _, _ in entries[0]]
 
     @rule(queue=queues, place=st.integers(0, 2), is_retried=st.booleans(), worker=workers)
     def bring_back_the_dead(self, queue: str, place: int, is_retried: bool, worker: str) -> None:

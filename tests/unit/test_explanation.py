@@ -60,6 +60,7 @@ SENTENCES = {
         EntryState.DEAD, reason="too many deliveries", died_at_us=NOW - 10_800 * SECOND
     ),
     "dead: nobody said why, 0 s ago": told(EntryState.DEAD),
+    "withdrawn: it was cancelled with its key, or is being moved": told(EntryState.WITHDRAWN),
     "unknown: no entry of this id waits, runs or is dead": told(EntryState.UNKNOWN),
 }
 

@@ -54,6 +54,9 @@ def violations(ask: Callable[..., Any], queue: str, count: int) -> Iterator[Viol
                 yield from _in_place(ask, queue, count, place, parent, int(at_level))
     for place in _PLACES:
         yield from _in_place(ask, queue, count, place)
+    for found in _slices(ask, "check_places", place="withdrawals", key=b"", level=0, limit=count):
+        for _, number, _ in _long(found):
+            yield from _in_place(ask, queue, count, "aside", number)
 
 
 def _in_place(

@@ -65,6 +65,8 @@ def _read(reply: Any, entry_id: str, queue: str, level_floor: int) -> _Look:
         died_at_us, reason = wire.read_why(rest[0])
         told = replace(told, state=EntryState.DEAD, reason=reason, died_at_us=died_at_us)
         return _Look(told)
+    if word == b"withdrawn":
+        return _Look(replace(told, state=EntryState.WITHDRAWN))
     if word == b"held":
         return _read_held(told, *rest)
     return _Look(told, next=rest[0])

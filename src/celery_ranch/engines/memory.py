@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from celery_ranch.engines.memory_figures import MemoryFigures
 from celery_ranch.engines.memory_leases import TakenBack
@@ -18,6 +19,7 @@ from celery_ranch.errors import BatchTooLargeError
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
     MAX_BATCH,
+    MOST_ABANDONED,
     TAG_LIMIT,
     EngineSettings,
     Enqueued,
@@ -29,6 +31,7 @@ from celery_ranch.scheduling.model import (
     OutcomeKind,
     Publish,
     Reaped,
+    Withdrawal,
 )
 
 __all__ = ["MemoryEngine"]
@@ -166,6 +169,7 @@ class MemoryEngine(MemoryFigures):
             queues = [self._queues[name] for name in sorted(self._names())]
             done: list[TakenBack] = []
             has_more = False
+            abandoned: list[Withdrawal] = []
             if not self._holds_back(now_us):
                 for queue in queues:
                     taken_back = queue.reap(limit - len(done), now_us)
@@ -173,6 +177,8 @@ class MemoryEngine(MemoryFigures):
                     if queue.nodes.take_unblocked() or is_given_back:
                         self._leave_token(queue, queue.next_due_at_us())
                     done += taken_back
+                    left = islice(queue.withdrawals.abandoned(now_us), MOST_ABANDONED)
+                    abandoned += [Withdrawal(queue.name, number) for number in left]
                 has_more = any(queue.is_reapable(now_us) for queue in queues)
             for queue in queues:
                 queue.forget_idle_keys(limit, now_us)
@@ -182,6 +188,7 @@ class MemoryEngine(MemoryFigures):
                 freed=done.count(TakenBack.FREED),
                 dead=done.count(TakenBack.DEAD),
                 has_more=has_more,
+                abandoned=tuple(abandoned),
             )
 
     def wait(self, queues: Sequence[str], seconds: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -99,21 +99,29 @@ class Backlog:
         if due_at_us is None or due_at_us <= now_us:
             self._add_ready(entry)
             return True
-        entry.due_at_us = due_at_us
-        entry.is_suspect = False
-        self._of(entry.key).delayed[entry.sequence] = entry
-        heappush(self._timers, (due_at_us, entry.sequence, entry.key))
-        self.delayed += 1
+        self._delay(entry, due_at_us)
         return False
 
-    def activate(self) -> StoredEntry:
-        """Make the delayed entry whose time comes first wait as due; return it."""
+    def file(self, entry: StoredEntry, due_at_us: int | None) -> None:
+        """Put an entry where it belongs under another key; it keeps its number."""
+        self._count(entry.key, 1)
+        if due_at_us is None:
+            self._add_ready(entry)
+        else:
+            self._delay(entry, due_at_us)
+
+    def activate(self, keeps_number: Callable[[KeyPath], bool]) -> StoredEntry:
+        """Make the delayed entry whose time comes first wait as due; return it.
+
+        It takes a new number, unless it had waited before or its key's entries
+        are to keep them.
+        """
         if self.next_timer() is None:
             raise LookupError("nothing is delayed")
         _, sequence, key = heappop(self._timers)
         entry = self._keys[key].delayed[sequence]
         self._drop_delayed(entry)
-        if entry.is_fresh:
+        if entry.is_fresh and not keeps_number(key):
             entry.sequence = self.next_sequence()
         self._add_ready(entry)
         return entry
@@ -127,6 +135,17 @@ class Backlog:
             self.waiting -= 1
         self._count(entry.key, -1)
         self._forget_if_empty(entry.key)
+
+    def take_ready(self, key: KeyPath, level: int, number: int, limit: int) -> list[StoredEntry]:
+        """Take away the first of a key's due entries at a level whose numbers are smaller."""
+        taken: list[StoredEntry] = []
+        while len(taken) < limit and self.waiting_of(key, level):
+            entry = self.first(key, level)
+            if entry.sequence >= number:
+                break
+            self.remove(entry)
+            taken.append(entry)
+        return taken
 
     def next_sequence(self) -> int:
         """Return a number larger than any before."""
@@ -149,6 +168,13 @@ class Backlog:
         """Return how many due entries of its key and level go before one."""
         ready = self._keys[entry.key].lines[entry.level].ready
         return sum(sequence < entry.sequence for sequence in ready)
+
+    def delayed_before(self, key: KeyPath, number: int) -> list[StoredEntry]:
+        """Return a key's delayed entries whose numbers are smaller, by due time and number."""
+        backlog = self._keys.get(key)
+        delayed = [] if backlog is None else backlog.delayed.values()
+        older = (entry for entry in delayed if entry.sequence < number)
+        return sorted(older, key=lambda entry: (entry.due_at_us or 0, entry.sequence))
 
     def below(self, path: KeyPath) -> int:
         """Return how many entries of a node and below it wait, due or delayed."""
@@ -206,6 +232,13 @@ class Backlog:
         entry.is_fresh = False
         self._of(entry.key).lines.setdefault(entry.level, _Line()).add(entry)
         self.waiting += 1
+
+    def _delay(self, entry: StoredEntry, due_at_us: int) -> None:
+        entry.due_at_us = due_at_us
+        entry.is_suspect = False
+        self._of(entry.key).delayed[entry.sequence] = entry
+        heappush(self._timers, (due_at_us, entry.sequence, entry.key))
+        self.delayed += 1
 
     def _drop_delayed(self, entry: StoredEntry) -> None:
         entry.due_at_us = None

@@ -26,6 +26,8 @@ class Look:
     tree: FairTree
     leases: Sequence[Held]
     dead: DeadLetters
+    aside: Sequence[str]
+    """The ids of what is being withdrawn."""
 
     def violations(self, leased: int) -> Iterator[Violation]:
         """Yield what is wrong; `leased` is the queue's count of slots taken."""
@@ -51,6 +53,7 @@ class Look:
             for entry in self.backlog.entries_of(key)
         ]
         standing += [(entry_id, "dead") for entry_id in self.dead.ids()]
+        standing += [(entry_id, "withdrawn") for entry_id in self.aside]
         standing += [
             (held.entry.entry_id, "leased")
             for held in self.leases

@@ -9,6 +9,7 @@ from celery_ranch.engines.memory_backlog import Backlog, StoredEntry
 from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_leases import Leases, LeaseState
 from celery_ranch.engines.memory_nodes import Nodes
+from celery_ranch.engines.memory_withdrawals import Withdrawals
 from celery_ranch.scheduling.explanation import EntryState, Explanation
 from celery_ranch.scheduling.model import KeyPath
 from celery_ranch.scheduling.nodes import key_of
@@ -35,6 +36,7 @@ class Explainer:
     nodes: Nodes
     leases: Leases
     dead: DeadLetters
+    withdrawals: Withdrawals
     handed_over: int
     last_leased_at_us: Mapping[KeyPath, int]
 
@@ -59,6 +61,8 @@ class Explainer:
         if why := self.dead.why(entry_id):
             reason, died_at_us = why
             return replace(told, state=EntryState.DEAD, reason=reason, died_at_us=died_at_us)
+        if self.withdrawals.is_aside(entry):
+            return replace(told, state=EntryState.WITHDRAWN)
         if entry.due_at_us is None and not self.backlog.has_ready(entry):
             return self._with_lease(told, is_acknowledged=False)
         told = replace(told, blockers=tuple(self.nodes.blockers(entry.key, now_us)))

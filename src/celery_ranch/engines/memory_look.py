@@ -13,6 +13,7 @@ from celery_ranch.engines.memory_dead import DeadLetters
 from celery_ranch.engines.memory_explain import Explainer
 from celery_ranch.engines.memory_leases import Leases
 from celery_ranch.engines.memory_nodes import Nodes
+from celery_ranch.engines.memory_withdrawals import Withdrawals
 from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.figures import LevelFigures, NodeFigures, StandFigures, Survey
 from celery_ranch.scheduling.invariant import Violation
@@ -57,6 +58,9 @@ class QueueLook:
         self._leased = 0
         self._entries: dict[str, StoredEntry] = {}
         self._waiting_ids: set[str] = set()
+        self.withdrawals = Withdrawals(
+            name, settings.lease_us, self._backlog, self.nodes, self._entries, self._waiting_ids
+        )
         self.leases = Leases(settings.lease_us)
         self.dead = DeadLetters(name, settings.dead_letter_limit)
         self._last_leased_at_us: dict[KeyPath, int] = {}
@@ -96,7 +100,8 @@ class QueueLook:
     def violations(self) -> Iterator[Violation]:
         """Yield what is wrong, as `Engine.check`."""
         leases = tuple(self.leases)
-        look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead)
+        aside = tuple(self.withdrawals.ids_aside())
+        look = Look(self.name, self._entries, self._backlog, self._tree, leases, self.dead, aside)
         yield from look.violations(self._leased)
 
     def explain(self, entry_id: str, most: int, now_us: int) -> Explanation:
@@ -109,6 +114,7 @@ class QueueLook:
             nodes=self.nodes,
             leases=self.leases,
             dead=self.dead,
+            withdrawals=self.withdrawals,
             handed_over=self._number,
             last_leased_at_us=self._last_leased_at_us,
         )

@@ -90,6 +90,8 @@ class Nodes:
             blocks = self.tree.blocks(path)
             if blocks & Block.PAUSED:
                 yield Blocker(BlockerKind.PAUSED, path)
+            if blocks & Block.WITHDRAWN:
+                yield Blocker(BlockerKind.WITHDRAWN, path)
             if blocks & Block.CONCURRENCY:
                 running, limit = self.tree.in_service(path), self.limits(path).concurrency
                 yield Blocker(BlockerKind.CONCURRENCY, path, running=running, limit=limit)

@@ -91,7 +91,7 @@ class MemoryQueue(QueueLook):
             if timer == self.nodes.next_timer():
                 self.nodes.fire()
             else:
-                entry = self._backlog.activate()
+                entry = self._backlog.activate(self.withdrawals.covers)
                 self.nodes.refresh(entry.key, now_us)
                 self._tree.add(entry.key, entry.level)
         return limit
@@ -309,6 +309,8 @@ class MemoryQueue(QueueLook):
 
     def _put(self, entry: StoredEntry, due_at_us: int | None, now_us: int) -> None:
         """Let an entry wait, and its key race for it once it is due."""
+        if not entry.is_fresh and self.withdrawals.covers(entry.key):
+            entry.sequence = self._backlog.next_sequence()
         self._waiting_ids.add(entry.entry_id)
         if due_at_us is not None and due_at_us > now_us:
             entry.since_us = due_at_us

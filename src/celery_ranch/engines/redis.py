@@ -45,6 +45,8 @@ VERBS = (
     "pause",
     "resume",
     "cancel",
+    "withdraw",
+    "carry_out",
     "dead_letters",
     "retry_dead",
     "delete_dead",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
@@ -16,6 +16,7 @@ from celery_ranch.scheduling.invariant import Violation
 from celery_ranch.scheduling.limits import Limits
 from celery_ranch.scheduling.model import (
     ACTIVATION_BUDGET,
+    MOST_ABANDONED,
     PUBLISHER_MEMORY_MS,
     TAG_LIMIT,
     DeadLetter,
@@ -24,10 +25,12 @@ from celery_ranch.scheduling.model import (
     KeyPath,
     KeySnapshot,
     QueueSnapshot,
+    Withdrawal,
     valid_share,
 )
 from celery_ranch.scheduling.policies import MAX_DATA_BYTES, ShareTarget, Target
 from celery_ranch.scheduling.turns import MOST_SIBLINGS
+from celery_ranch.scheduling.withdrawals import CarriedOut, Move
 
 __all__ = ["RedisControl"]
 
@@ -75,6 +78,7 @@ class RedisControl:
             "level_floor": self.settings.level_floor,
             "idle_us": self.settings.idle_key_us,
             "budget": ACTIVATION_BUDGET,
+            "most_abandoned": MOST_ABANDONED,
             "memory_ms": PUBLISHER_MEMORY_MS,
         }
         # As bytes they are sent as they are, with every command.
@@ -143,6 +147,44 @@ class RedisControl:
         return self._run(
             self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=entry_id)
         )
+
+    def withdraw(
+        self,
+        queue: str,
+        key: KeyPath,
+        helper: str,
+        *,
+        move: Move | None = None,
+        now_us: int | None = None,
+    ) -> Withdrawal | None:
+        """As `Engine.withdraw`."""
+        named = wire.move_arguments(queue, move)
+        request = self._on_queue(
+            "withdraw",
+            queue,
+            lambda reply: wire.read_withdrawal(reply, queue),
+            now_us,
+            key=wire.key_text(key),
+            helper=helper,
+            **named,
+        )
+        return self._run(request)
+
+    def carry_out(
+        self,
+        withdrawal: Withdrawal,
+        helper: str,
+        limit: int,
+        *,
+        done: Sequence[str] = (),
+        now_us: int | None = None,
+    ) -> CarriedOut:
+        """As `Engine.carry_out`."""
+        script = load_script("carry_out")
+        base = self._base(withdrawal.queue)
+        named = self._named(now_us, base=base, number=withdrawal.number, helper=helper, limit=limit)
+        request = Request("carry_out", script.command(named, (), done), wire.read_carried_out)
+        return self._run(request)
 
     def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
         """As `Engine.dead_letters`."""

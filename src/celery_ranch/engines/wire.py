@@ -27,9 +27,11 @@ from celery_ranch.scheduling.model import (
     Outcome,
     QueueSnapshot,
     Reaped,
+    Withdrawal,
     key_path,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Tag, Weighed
+from celery_ranch.scheduling.withdrawals import Aside, CarriedOut, Move, Progress
 
 __all__ = ["Request", "ScriptMissing"]
 
@@ -133,6 +135,15 @@ def limit_arguments(limits: Limits) -> dict[str, Argument]:
         "burst": _UNSET if rate is None else rate.burst,
         "backlog": _UNSET if limits.backlog is None else limits.backlog,
     }
+
+
+def move_arguments(queue: str, move: Move | None) -> dict[str, Argument]:
+    """Return the arguments that say what is to become of what is taken out of a queue."""
+    if move is None:
+        return {"kind": "cancel", "to_queue": "", "to_key": ""}
+    kind = "file" if move.queue == queue else "move"
+    to_key = "" if move.key is None else key_text(move.key)
+    return {"kind": kind, "to_queue": move.queue, "to_key": to_key}
 
 
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
@@ -257,8 +268,11 @@ def read_held(reply: Any) -> frozenset[tuple[str, str, int]]:
 
 
 def read_reaped(reply: Any) -> Reaped:
-    released, requeued, freed, dead, more = reply[1:]
-    return Reaped(released, requeued, freed, dead, bool(more))
+    released, requeued, freed, dead, more = reply[1:6]
+    abandoned = tuple(
+        Withdrawal(str(reply[at], "utf-8"), int(reply[at + 1])) for at in range(6, len(reply), 2)
+    )
+    return Reaped(released, requeued, freed, dead, bool(more), abandoned)
 
 
 def read_cancelled(reply: Any) -> bytes | None:
@@ -275,6 +289,26 @@ def tagged_range(tag: str) -> tuple[bytes, bytes]:
 
 def read_tagged(member: bytes) -> KeyPath:
     return _key(_shown(member).partition(_JOIN)[2])
+
+
+def read_withdrawal(reply: Any, queue: str) -> Withdrawal | None:
+    return Withdrawal(queue, reply[1]) if reply[0] == b"withdrawn" else None
+
+
+def read_carried_out(reply: Any) -> CarriedOut:
+    progress = Progress(read_word(reply))
+    if progress is not Progress.ASIDE:
+        return CarriedOut(progress, *reply[1:])
+    taken, kind, queue, key, token = reply[1:6]
+    move = None
+    if kind != b"cancel":
+        move = Move(str(queue, "utf-8"), _key(str(key, "utf-8")) if key else None)
+    entries = []
+    for at in range(6, len(reply), 3):
+        entry_id, number, value = reply[at : at + 3]
+        message = split_entry(value)[4]
+        entries.append(Aside(_id(entry_id), int(number), message, value))
+    return CarriedOut(progress, taken, tuple(entries), move, str(token, "utf-8"))
 
 
 def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:

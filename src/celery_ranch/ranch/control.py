@@ -1,20 +1,16 @@
-"""Shares, limits and tags of keys; pausing, cancelling, dead letters."""
+"""Shares, limits and tags of keys; pausing, dead letters."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from celery.app.task import Context
-from celery.utils.log import get_logger
-
-from celery_ranch.envelope import request_facts, unpack
 from celery_ranch.errors import (
     InvalidDataError,
     InvalidKeyError,
     InvalidTagError,
     UnknownEntryError,
 )
-from celery_ranch.ranch.look import Look
+from celery_ranch.ranch.withdrawals import Withdrawing
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import MAX_KEY_PARTS, key_path, valid_share
 from celery_ranch.scheduling.policies import (
@@ -28,10 +24,8 @@ from celery_ranch.scheduling.policies import (
 
 __all__ = ["Control"]
 
-logger = get_logger(__name__)
 
-
-class Control(Look):
+class Control(Withdrawing):
     """Steering an application's fair queues: what is set holds at once, for what waits too."""
 
     def set_share(
@@ -164,39 +158,6 @@ class Control(Look):
         """Serve a paused key again."""
         self.engine.resume(self._queue(queue), key_path(key))
 
-    def cancel(self, task_id: str, queue: str | None = None) -> bool:
-        """Drop a task that waits; its state becomes REVOKED.
-
-        Args:
-            task_id: The task's id, or the entry's where a task has been
-                published again under the same id.
-            queue: Where it waits; None means that all queues are looked in.
-
-        Returns:
-            Whether it waited; one that runs or is done is left alone.
-        """
-        engine = self.engine
-        queues = sorted(engine.queues()) if queue is None else [self._queue(queue)]
-        for name in queues:
-            message = engine.cancel(name, task_id)
-            if message is not None:
-                self._announce_cancelled(message)
-                return True
-        return False
-
-    def purge(self, queue: str | None = None) -> int:
-        """Drop what waits in a queue, and return how many tasks that were.
-
-        Each becomes REVOKED, those of paused keys and delayed ones as well. It
-        goes on, one by one, until nothing waits that can be cancelled. What is
-        leased runs on.
-        """
-        engine, name, dropped = self.engine, self._queue(queue), 0
-        for key in [snapshot.key for snapshot in self.keys(name)]:
-            while gone := [one for one, _ in engine.pending(name, key) if self.cancel(one, name)]:
-                dropped += len(gone)
-        return dropped
-
     def retry_dead(self, entry_id: str, queue: str | None = None) -> None:
         """Put a dead letter back as if just stored.
 
@@ -214,20 +175,6 @@ class Control(Look):
         """
         if not self.engine.delete_dead(self._queue(queue), entry_id):
             raise UnknownEntryError(entry_id)
-
-    def _announce_cancelled(self, message: bytes) -> None:
-        try:
-            envelope = unpack(message, accept_pickle=self._accepts_pickle())
-        except ValueError as error:
-            logger.error("A cancelled task cannot be told from its message: %s", error)
-            return
-        request = request_facts(envelope, self.app.conf.accept_content)
-        self.app.backend.mark_as_revoked(
-            request["id"],
-            reason="cancelled",
-            request=Context(request),
-            store_result=not request.get("ignore_result"),
-        )
 
 
 def _target(key: Any, tag: tuple[str, str] | None, depth: int | None) -> Target:

@@ -29,6 +29,8 @@ class EntryState(str, Enum):
     """It has run and is not acknowledged yet."""
     DEAD = "dead"
     """It is a dead letter."""
+    WITHDRAWN = "withdrawn"
+    """It was cancelled with its key, and is about to be announced, or is being moved."""
     UNKNOWN = "unknown"
     """No entry of that id is in the store."""
 
@@ -41,6 +43,8 @@ class BlockerKind(str, Enum):
     """As many of its entries are leased and not finished as may be."""
     RATE = "rate"
     """Its rate does not let another start yet."""
+    WITHDRAWN = "being withdrawn"
+    """What waited there is being taken away; it goes on when all of that is aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,7 @@ _SENTENCES = {
     EntryState.ACKNOWLEDGED: "running: ",
     EntryState.FINISHED: "finished, not acknowledged: ",
     EntryState.DEAD: "dead: ",
+    EntryState.WITHDRAWN: "withdrawn: it was cancelled with its key, or is being moved",
     EntryState.UNKNOWN: "unknown: no entry of this id waits, runs or is dead",
 }
 

@@ -30,6 +30,7 @@ __all__ = [
     "Publish",
     "QueueSnapshot",
     "Reaped",
+    "Withdrawal",
     "charge",
     "key_path",
     "requeue_delay_us",
@@ -59,6 +60,8 @@ MAX_KEY_PARTS = 8
 MAX_KEY_PART_BYTES = 512
 MAX_BATCH = 1_000
 ACTIVATION_BUDGET = 256
+#: How many abandoned withdrawals of a queue one call tells of.
+MOST_ABANDONED = 10
 
 #: For how long after its last publish a publisher is remembered at least:
 #: longer than anybody repeats a call whose reply was lost.
@@ -278,6 +281,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """What is being taken away: cancelled, or moved."""
+
+    queue: str
+    number: int
+    """By which its queue knows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reaped:
     """What reaping did with the entries of workers that stopped beating."""
 
@@ -286,6 +298,8 @@ class Reaped:
     freed: int = 0
     dead: int = 0
     has_more: bool = False
+    abandoned: tuple[Withdrawal, ...] = ()
+    """Withdrawals that nobody works on any more, a few of each queue."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class Block(IntFlag):
     PAUSED = 1
     CONCURRENCY = 2
     RATE = 4
+    WITHDRAWN = 128
 
 
 def key_of(leaf: KeyPath) -> KeyPath:

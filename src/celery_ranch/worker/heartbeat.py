@@ -11,7 +11,7 @@ from celery.utils.log import get_logger
 
 from celery_ranch.engines.memory import MemoryEngine
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import Outcome, OutcomeKind
+from celery_ranch.scheduling.model import Outcome, OutcomeKind, Withdrawal
 from celery_ranch.scheduling.service import ServiceReport
 from celery_ranch.worker.leases import LeaseBook
 from celery_ranch.worker.native import native
@@ -45,6 +45,7 @@ class Heartbeat:
         lease_seconds: How long leases outlive a beat, in seconds.
         outage: Whom to tell that the store is away, and that it is back.
         report: Gives what was run since it was called last.
+        on_abandoned: Called with withdrawals that nobody carries out any more.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Heartbeat:
         lease_seconds: float,
         outage: Outage,
         report: Callable[[], ServiceReport],
+        on_abandoned: Callable[[tuple[Withdrawal, ...]], None],
     ) -> None:
         self._verbs, is_native = _verbs(engine)
         self._worker = worker
@@ -66,6 +68,7 @@ class Heartbeat:
         self._is_stopping = False
         self._report = report
         self._outage = outage
+        self._on_abandoned = on_abandoned
         self._backoff = BackOff()
         self._strangers: frozenset[tuple[str, str, int]] = frozenset()
         self._drains = book.drains
@@ -156,6 +159,8 @@ class Heartbeat:
         while reaped.has_more and not self._is_stopping:
             self._verbs.heartbeat(self._worker)
             reaped = self._verbs.reap(_REAP_LIMIT)
+        if reaped.abandoned:
+            self._on_abandoned(reaped.abandoned)
         self._reconcile()
         self._book.keep_until(beaten_at + self._lease_seconds)
         self._note_store_answers()

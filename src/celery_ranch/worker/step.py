@@ -28,6 +28,7 @@ from celery_ranch.worker.prefetch import restore_on_the_loop
 from celery_ranch.worker.requests import job_of, keep_in_pipe
 from celery_ranch.worker.service import ServiceCounts
 from celery_ranch.worker.threads import ThreadDriver
+from celery_ranch.worker.withdrawals import Finisher
 
 __all__ = ["FairStep"]
 
@@ -56,6 +57,7 @@ class FairStep(bootsteps.StartStopStep):
         self.worker = f"{c.hostname}:{secrets.token_hex(4)}"
         self._driver: LoopDriver | ThreadDriver | None = None
         self._heartbeat: Heartbeat | None = None
+        self._finisher: Finisher | None = None
         self._wait_seconds = min(settings.lease_seconds / 2, _LONGEST_WAIT_SECONDS)
         self._outage = Outage()
         self._book = LeaseBook(self._on_outcome, settings.lease_seconds)
@@ -83,6 +85,7 @@ class FairStep(bootsteps.StartStopStep):
         engine = self._ranch.engine
         if self._heartbeat is None:
             self._warn(c)
+            self._finisher = Finisher(self._ranch)
             self._heartbeat = Heartbeat(
                 engine,
                 self.worker,
@@ -90,6 +93,7 @@ class FairStep(bootsteps.StartStopStep):
                 self._ranch.settings.lease_seconds,
                 self._outage,
                 lambda: self._report(c),
+                self._finisher.tell,
             )
         for holding in self._book.holdings():
             if not self._is_cut_off(holding, c):
@@ -154,6 +158,9 @@ class FairStep(bootsteps.StartStopStep):
         if self._heartbeat is not None:
             self._heartbeat.stop()
             self._heartbeat = None
+        if self._finisher is not None:
+            self._finisher.stop()
+            self._finisher = None
         self._replace(None)
 
     def info(self, c: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ local function add_blockers(reply, q, key, now)
     local node = node_of(q, name)
     local limits = node.limits
     if is_blocked(node, PAUSED) then add_blocker(reply, name, 'paused', 0, 0, 0) end
+    if is_blocked(node, WITHDRAWN) then add_blocker(reply, name, 'being withdrawn', 0, 0, 0) end
     if is_blocked(node, FULL) then
       local limit = limits and limits.concurrency or 0
       add_blocker(reply, name, 'concurrency', node.in_service, limit, 0)

@@ -13,16 +13,8 @@ local value = redis.call('HGET', q.entries, entry_id)
 local _, _, place, level, key = header_of(value)
 if not key then return {'elsewhere'} end
 
-local ready = ready_of(q, level, key)
-if redis.pcall('ZREM', ready, entry_id) == 1 then
-  local leaf = leaf_of(q, key)
-  count_waiting(q, leaf.name, level, -1)
-  if redis.call('EXISTS', ready) == 0 then leave(q, leaf, level) end
-  local name = leaf.name
-  repeat
-    name = parent_of(name)
-    race_of(q, level, name).is_ended = true
-  until name == ''
+if redis.pcall('ZREM', ready_of(q, level, key), entry_id) == 1 then
+  drop_ready(q, key, level, 1)
 elseif not remove_delayed(q, key, place .. entry_id) then
   return {'elsewhere'}
 end

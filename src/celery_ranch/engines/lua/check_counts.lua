@@ -23,8 +23,22 @@ for _, race in ipairs(q.order) do
   compare('leased', 'level ' .. text(race.level) .. ': ', race.in_service, taken[field] or 0)
   total = total + race.waiting
 end
-local dead = redis.call('ZCARD', rare(q, 'dead'))
-compare('entries', '', total + q.delayed + dead + unacknowledged,
+local dead, aside, blocking = redis.call('ZCARD', rare(q, 'dead')), 0, {}
+for _, number in ipairs(open_withdrawals(q)) do
+  aside = aside + redis.call('ZCARD', aside_of(q, number))
+  local one = withdrawal_of(q, number)
+  local is_unswept = redis.call('ZSCORE', rare(q, 'unswept'), text(number))
+  if not one then
+    found('unreadable', text(number), 'withdrawal')
+  elseif is_unswept then
+    blocking[one.node] = (blocking[one.node] or 0) + 1
+  end
+end
+for _, node in ipairs(redis.call('HKEYS', rare(q, 'withdrawing'))) do
+  compare('withdrawing', 'key ' .. node .. ': ',
+    tonumber(redis.call('HGET', rare(q, 'withdrawing'), node)), blocking[node] or 0)
+end
+compare('entries', '', total + q.delayed + dead + aside + unacknowledged,
   redis.call('HLEN', q.entries))
 compare('reasons', '', dead, redis.call('HLEN', rare(q, 'reasons')))
 

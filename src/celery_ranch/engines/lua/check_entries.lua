@@ -15,6 +15,8 @@ each_lease(q, function(lease)
   if lease.state ~= 'acknowledged' then leased[lease.id] = (leased[lease.id] or 0) + 1 end
 end)
 
+local withdrawals = open_withdrawals(q)
+
 local function places_of(id, key, level, place)
   local places = {}
   if redis.call('ZSCORE', ready_of(q, level, key), id) then places[1] = 'waiting' end
@@ -23,6 +25,9 @@ local function places_of(id, key, level, place)
   end
   if #places > 0 and redis.call('HEXISTS', q.nodes, key) == 0 then found('unknown key', key) end
   if redis.call('ZSCORE', rare(q, 'dead'), id) then places[#places + 1] = 'dead' end
+  for _, number in ipairs(withdrawals) do
+    if redis.call('ZSCORE', aside_of(q, number), id) then places[#places + 1] = 'withdrawn' end
+  end
   for _ = 1, leased[id] or 0 do places[#places + 1] = 'leased' end
   return places
 end

@@ -4,12 +4,15 @@
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   tag_limit  num   virtual time at which tags are shifted down
 --        place      str   ready, delayed, index, old_index, timers, dead, reasons, tags,
---                         tagged or data
---        key        str   whose, if ready or delayed; the parent's, if an index
+--                         tagged, data, withdrawals or aside
+--        key        str   whose, if ready or delayed; the parent's, if an index; the
+--                         withdrawal's number, if aside
 --        level      num   at which, if ready or an index
 --        cursor     str   0, or where the last reply ended
 --        limit      num   about how many to look at
--- GIVES  checked cursor wrong...  of each thing found wrong three: kind, name, detail
+-- GIVES  checked cursor wrong...  of each thing found wrong three: kind, name, detail;
+--                         the kind `long` names a withdrawal whose entries are to be
+--                         looked at
 local q = open(base)
 
 local function check_delayed_timer(member, due)
@@ -55,6 +58,16 @@ end
 function places.reasons()
   return rare(q, 'reasons'), function(id)
     if not redis.call('ZSCORE', rare(q, 'dead'), id) then found('stray reason', id) end
+  end
+end
+function places.withdrawals()
+  return rare(q, 'withdrawals'), function(number) found('long', number) end
+end
+function places.aside()
+  return aside_of(q, tonumber(key)), function(id)
+    if redis.call('HEXISTS', q.entries, id) == 0 then
+      found('no entry', id, 'withdrawal ' .. key)
+    end
   end
 end
 

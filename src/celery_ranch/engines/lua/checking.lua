@@ -1,6 +1,6 @@
 -- checking: what is found wrong, and whether an entry is where it stands.
 --
--- NEEDS  leases, places
+-- NEEDS  leases, places, withdrawals
 -- KEYS   none
 -- ARGV   none
 -- GIVES  reply                  'checked', the cursor, and of each thing found wrong
@@ -8,6 +8,7 @@
 --        found(kind, name, detail)  say that something is wrong
 --        compare(name, where, counted, actual)  say it where a count is another
 --        each_lease(q, visit)   visit(lease, worker) for every lease there is
+--        open_withdrawals(q)    the numbers of those that are not over
 --        add_above(counts, leaf, level, more)  to the counts of a leaf's races
 --        check_ready(q, key, id)          an entry that stands among the key's due ones
 --        check_delayed(q, key, member)    a member of its delayed ones
@@ -34,6 +35,14 @@ local function each_lease(q, visit)
       if lease then visit(lease, worker) end
     end
   end
+end
+
+local function open_withdrawals(q)
+  local numbers = {}
+  for i, name in ipairs(redis.call('ZRANGE', rare(q, 'withdrawals'), 0, -1)) do
+    numbers[i] = tonumber(name)
+  end
+  return numbers
 end
 
 local function add_above(counts, leaf, level, more)
@@ -69,15 +78,17 @@ local function is_readable(q, name)
 end
 
 -- A node that is blocked for a reason which has passed would stay so for ever.
-local function is_held_back(node)
+local function is_held_back(q, node)
   local limits = node.limits
   return is_blocked(node, PAUSED)
+    or is_blocked(node, WITHDRAWN)
+      and redis.call('HEXISTS', rare(q, 'withdrawing'), node.name) == 1
     or is_blocked(node, FULL) and limits and node.in_service >= limits.concurrency
     or is_blocked(node, PACED) and limits and limits.due > 0
 end
 
 local function is_to_be_served(q, node, level)
-  return not is_held_back(node) and has_work(q, node, level)
+  return not is_held_back(q, node) and has_work(q, node, level)
 end
 
 local function check_child(q, race, epoch, member)

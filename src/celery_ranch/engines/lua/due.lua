@@ -1,6 +1,6 @@
 -- due: what happens when a time has come.
 --
--- NEEDS  places
+-- NEEDS  places, withdrawals
 -- LATER
 -- KEYS   none
 -- ARGV   none
@@ -20,8 +20,9 @@ local function bring_entry(q, key, head, now)
   redis.call('ZREM', delayed_of(q, key), member)
   set_timer(q, key, head)
   count_delayed(q, key, -1)
+  local is_fresh = string.sub(member, 17, 17) == 'n'
+  if not sequence or is_fresh and not is_withdrawing(q, key) then sequence = next_sequence(q) end
   refresh(q, key, now)
-  if not sequence or string.sub(member, 17, 17) == 'n' then sequence = next_sequence(q) end
   level = level and level >= 48 and level <= 58 and level - 48 or 5
   add_ready(q, key, level, sequence, string.sub(member, 19))
 end

@@ -1,6 +1,6 @@
 -- explain: tell where an entry is, what holds it back, and what goes before it.
 --
--- NEEDS  ahead, blockers, choosing, holder
+-- NEEDS  ahead, blockers, choosing, holder, withdrawals
 -- KEYS   base       str   what the queue's keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
 --        tag_limit  num   virtual time at which tags are shifted down
@@ -12,6 +12,7 @@
 --        waiting ... position better own worse precision blocker...   see ahead.lua
 --        delayed ... due blocker...   of each five: node, why, running, limit, until
 --        dead ... why     time and reason
+--        withdrawn ...    it is aside
 --        held ... next state worker number key level leased_at   0: not known; next: from
 --                         which worker on to look for a later one, 0: nowhere
 --        elsewhere ... next   it is not where was looked
@@ -44,6 +45,8 @@ if key then
     return add_blockers(reply_of('delayed', tonumber(due)), q, key, now)
   end
 end
+
+if value and is_aside(q, entry_id) then return reply_of('withdrawn') end
 
 local worker, number, lease, next = find_holder(q, entry_id, not value, first)
 if not worker then return reply_of('elsewhere', next) end

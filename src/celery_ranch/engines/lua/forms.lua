@@ -14,9 +14,9 @@
 --        are_policies_sound(q)  whether what is set is of the Redis type that verbs count on
 --        refusal(q)             what a verb replies that would change a queue not sound
 --
--- A record's first byte says which parts it has: bits 0 to 2 are why it is blocked, then
--- a share, a family, limits, an estimate. A stand's level and whether it was served
--- share a byte.
+-- A record's first byte says which parts it has: bits 0 to 2, and 7, are why it is blocked,
+-- the others say of a share, a family, limits, an estimate. A stand's level and whether it
+-- was served share a byte.
 
 -- Packed, because reading and writing a dozen numbers as text costs more than
 -- all else that a verb does. Doubles hold every integer below 2^53.
@@ -115,10 +115,10 @@ local function any_node_in(record)
   local node = {share = 1, children = 0}
   local flags = string.byte(record) or 255
   local size = bytes_of(flags)
-  if flags >= 128 or #record < size or (#record - size) % 25 ~= 0 then return nil end
+  if #record < size or (#record - size) % 25 ~= 0 then return nil end
   flags, node.at, node.in_service, node.version = struct.unpack(NODE, record)
-  node.blocks = flags % 8
-  local at = flags < 8 and 18 or add_rest(node, record, flags)
+  node.blocks = flags % 8 + (flags >= 128 and 128 or 0)
+  local at = flags % 128 < 8 and 18 or add_rest(node, record, flags)
   if not (is_number(node.at) and node.share > 0 and add_stands(node, record, at)) then
     return nil
   end

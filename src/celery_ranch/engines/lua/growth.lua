@@ -11,8 +11,8 @@
 --        leave(q, node, level)   the reverse
 --        has_work(q, node, level)  whether something can be served through a node,
 --                                were it not blocked
---        PAUSED, FULL, PACED     why a node is blocked: by hand, by its concurrency,
---                                by its rate
+--        PAUSED, FULL, PACED, WITHDRAWN  why a node is blocked: by hand, by its
+--                                concurrency, by its rate, until it is swept
 --        is_blocked(node, reason)
 --        block(q, node, reason)  take it out of its races
 --        unblock(q, node, reason)  take a reason away; whether it races again
@@ -24,6 +24,7 @@
 local PAUSED = 1
 local FULL = 2
 local PACED = 4
+local WITHDRAWN = 128
 
 local function take_out(race, node, stand)
   return redis.pcall('ZREM', index_of(race, stand.epoch), member_of(node.name, stand)) == 1

@@ -13,6 +13,7 @@
 --        entry_of(deliveries, expires, place, rest)  the value of an entry
 --        flag_of(sequence, flag, level)  the place of a delayed entry
 --        add_ready(q, key, level, sequence, id)  it waits; nodes enter if need be
+--        drop_ready(q, key, level, count)  so many left that waited; nodes leave if need be
 --        add_delayed(q, key, due, place, id)  it waits for its time
 --        remove_delayed(q, key, member)    whether it was there
 --        first_delayed(q, key)             {member, due}; neither if there is none
@@ -50,6 +51,17 @@ local function add_ready(q, key, level, sequence, id)
   add('ZADD', ready, sequence, id)
   count_waiting(q, leaf, level, 1)
   if redis.call('ZCARD', ready) == 1 then enter(q, known(q, leaf), level) end
+end
+
+local function drop_ready(q, key, level, count)
+  local leaf = leaf_of(q, key)
+  local name = leaf.name
+  count_waiting(q, name, level, -count)
+  if redis.call('EXISTS', ready_of(q, level, key)) == 0 then leave(q, leaf, level) end
+  repeat
+    name = parent_of(name)
+    race_of(q, level, name).is_ended = true
+  until name == ''
 end
 
 local function first_delayed(q, key)

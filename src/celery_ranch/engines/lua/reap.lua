@@ -1,6 +1,6 @@
 -- reap: take back what workers held that stopped beating.
 --
--- NEEDS  leases, returns, sweeping
+-- NEEDS  leases, returns, sweeping, withdrawals
 -- KEYS   queues     zset  names of the queues that ever held an entry
 --        reaping    hash  last: when reaping ran last; until: it holds back; and of
 --                         each queue where its last sweep ended
@@ -10,8 +10,11 @@
 --        dead_limit num   how many dead letters a queue keeps
 --        deliveries num   how many an entry may have
 --        idle_us    num   how long an idle key is remembered, microseconds
+--        most_abandoned num  how many withdrawals of a queue to tell of
 --        limit      num   how many entries to take; how many keys of a queue to look at
--- GIVES  reaped released requeued freed dead more   counts; more: 1 if leases are left
+-- GIVES  reaped released requeued freed dead more withdrawal...   counts; more: 1 if
+--                         leases are left; of each withdrawal that nobody works on two:
+--                         queue and number
 now = time_of(now)
 make_room(queues)
 
@@ -74,11 +77,23 @@ local function reap_queue(q)
   end
 end
 
+local left = {}
+local function find_abandoned(q, name)
+  if redis.call('EXISTS', rare(q, 'withdrawals')) == 0 then return end
+  for _, number in ipairs(abandoned(q, now, most_abandoned)) do
+    left[#left + 1] = name
+    left[#left + 1] = number
+  end
+end
+
 local most_keys, more = limit, 0
 for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
   local q = open(base_of(queues, name))
   if is_sound(q) then
-    if not is_held_back then more = math.max(more, reap_queue(q)) end
+    if not is_held_back then
+      more = math.max(more, reap_queue(q))
+      find_abandoned(q, name)
+    end
     begin_epochs(q)
     end_services(q)
     sweep(q, reaping, now, idle_us, most_keys)
@@ -87,4 +102,6 @@ for _, name in ipairs(redis.call('ZRANGE', queues, 0, -1)) do
     if q.is_given_back or q.is_unblocked then wake(q) end
   end
 end
-return {'reaped', counts.released, counts.requeued, counts.freed, counts.dead, more}
+return {
+  'reaped', counts.released, counts.requeued, counts.freed, counts.dead, more, unpack(left),
+}

@@ -1,6 +1,6 @@
 -- returns: the ways of an entry back from a worker, and to the dead letters.
 --
--- NEEDS  places
+-- NEEDS  places, withdrawals
 -- LATER
 -- KEYS   none
 -- ARGV   none
@@ -40,6 +40,11 @@ local function put_back(q, lease, due, now)
   end
 end
 
+-- What was leased when its key was withdrawn is none of what waited there then.
+local function renumber(q, lease)
+  if is_withdrawing(q, key_of(lease.leaf)) then lease.sequence = next_sequence(q) end
+end
+
 -- An entry that cannot be read stays as it is: leasing it again buries it.
 -- One without a due time comes from a dead worker. What never started waits as it did.
 local function rewrite(q, lease, more_deliveries, due, since)
@@ -54,11 +59,13 @@ local function rewrite(q, lease, more_deliveries, due, since)
 end
 
 local function release(q, lease, due, now)
+  renumber(q, lease)
   if due then rewrite(q, lease, 0, due, due) end
   put_back(q, lease, due, now)
 end
 
 local function release_suspect(q, lease, now)
+  renumber(q, lease)
   rewrite(q, lease, 0)
   put_back(q, lease, nil, now)
 end
@@ -69,6 +76,7 @@ local function requeue(q, lease, has_delay, now, most, limit)
     bury(q, lease.id, key_of(lease.leaf), deliveries, 'too many deliveries', now, limit)
     return 'dead'
   end
+  renumber(q, lease)
   local delay = math.min(100000 * 2 ^ math.min(deliveries - 1, 20), 60000000)
   local due = has_delay and now + delay or nil
   rewrite(q, lease, 1, due, due or now)
