@@ -96,14 +96,14 @@ def packed_command(command: tuple[bytes | str | int, ...]) -> bytes:
         >>> packed_command(("GET", b"a", 1))
         b'*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\n1\r\n'
     """
-    parts = [b"*%d\r\n" % len(command)]
+    parts: list[bytes | int] = [len(command)]
     for value in command:
         # Ids that are no text in a damaged store come and go as what they are.
         written = (
             value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
         )
-        parts.append(b"$%d\r\n%b\r\n" % (len(written), written))
-    return b"".join(parts)
+        parts += (len(written), written)
+    return (b"*%d\r\n" + b"$%d\r\n%b\r\n" * len(command)) % tuple(parts)
 
 
 @dataclass(frozen=True, slots=True)

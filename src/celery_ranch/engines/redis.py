@@ -100,7 +100,10 @@ class RedisEngine(RedisFigures):
         publisher, number = (publish.publisher, publish.number) if publish else ("", 0)
         named = self._named(now_us, publisher=publisher, number=number)
         command = load_script("enqueue").command(named, bases, arguments)
-        return self._run(Request("enqueue", command, wire.read_enqueued))
+        count = len(entries)
+        return self._run(
+            Request("enqueue", command, lambda reply: wire.read_enqueued(reply, count))
+        )
 
     def lease(
         self, worker: str, queues: Sequence[str], limit: int, *, now_us: int | None = None

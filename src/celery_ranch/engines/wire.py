@@ -149,18 +149,15 @@ def move_arguments(queue: str, move: Move | None) -> dict[str, Argument]:
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
     """Return the four arguments that store an entry."""
     key = key_text(entry.key).encode()
-    level = entry.level
-    terms: Argument = 32 * place + level + (16 if entry.is_exempt else 0)
+    number = 32 * place + 16 * entry.is_exempt + entry.level
     due = _moment(entry.due_at_us, entry.due_in_us)
     expires = _moment(entry.expires_at_us, entry.expires_in_us)
-    if due != "-" or expires != "-":
-        terms = f"{terms} {due} {expires}"
     cost = b"-" if entry.cost == CHARGE_UNIT else b"m" if entry.cost is None else b"%d" % entry.cost
     return (
-        terms,
+        number if due == "-" == expires else f"{number} {due} {expires}",
         entry.entry_id,
         key,
-        b"%d %b %d %b%b" % (level, cost, len(key), key, entry.message),
+        b"%d %b %d %b%b" % (entry.level, cost, len(key), key, entry.message),
     )
 
 
@@ -190,14 +187,14 @@ def read_word(reply: Any) -> str:
     return str(reply[0], "ascii")
 
 
-def read_enqueued(reply: Any) -> Enqueued:
+def read_enqueued(reply: Any, count: int) -> Enqueued:
+    if reply == b"stored":
+        return Enqueued(count)
     if reply[0] == b"taken":
         return Enqueued(stored=0, taken=_texts(reply[1:]))
     if reply[0] == b"repeated":
         return Enqueued(stored=0, is_repeated=True)
-    if reply[0] == b"full":
-        return Enqueued(stored=0, full=_key(str(reply[1], "utf-8")), limit=reply[2])
-    return Enqueued(stored=reply[1])
+    return Enqueued(stored=0, full=_key(str(reply[1], "utf-8")), limit=reply[2])
 
 
 def read_leased(reply: Any, queues: Sequence[str]) -> Leased:

@@ -110,10 +110,10 @@ class _Sender:
         if key is None:
             return self._plain(producer, name, message, **options)
         message = self._marked(name, message, key, cost, options)
-        queue = None
+        queue, queues = None, self._amqp.queues
         if name != CHORD_UNLOCK:
             # Its polling would cost its key turns: it goes Celery's way.
-            queue = fair_destination(options, self._amqp.queues, self._ranch)
+            queue = fair_destination(options, queues, self._ranch)
             if queue is None and lru_key is not None:
                 raise RoutingError(name, "its route does not lead to exactly one declared queue")
         if queue is None:
@@ -123,14 +123,14 @@ class _Sender:
         terms = chosen_terms(
             self._ranch.settings, queue, priority, cost, facts_of(message), request
         )
-        if self._app.conf.task_inherit_parent_priority:
+        if self._ranch.inherits_priority:
             # Celery tells children what the parent's message says.
             options["priority"] = priority
         running_id = request.id if request is not None else None
         facts = message_facts(message, key, queue, terms, running_id, self._app.timezone)
         for option in ("exchange", "routing_key"):
             options.pop(option, None)
-        declared = self._amqp.queues.get(queue)
+        declared = queues.get(queue)
         if declared is None or options.get("queue") is not declared:
             options["queue"] = queue
         self._set_retries(options)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 from celery import Celery
 
+from celery_ranch.engines.publishers import UnderWay
 from celery_ranch.publishing.entries import EntryFacts
 from celery_ranch.publishing.storing import Retries, store, written
 from celery_ranch.publishing.terms import KeyTerms
 from celery_ranch.ranch import Ranch
-from celery_ranch.scheduling.model import Publish
 
 __all__ = ["FairProducer", "LazyProducer"]
 
@@ -39,8 +38,7 @@ class FairProducer:
         self._body = body
         self._facts = facts
         self._of_key = of_key
-        self._publishing = ExitStack()
-        self._publish: Publish | None = None
+        self._under_way: UnderWay | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._producer, name)
@@ -60,11 +58,11 @@ class FairProducer:
             return self._producer.publish(body, **options)
         entry = self._facts.entry(written(body, options, self._ranch.settings.redis_serializer))
         of_keys = [(entry.queue, entry.key, self._of_key)]
-        if self._publish is None:
-            self._publish = self._publishing.enter_context(self._ranch.publishers.publish())
-        store(self._ranch, [entry], of_keys, Retries.of(options), self._publish)
-        self._publishing.close()
-        self._publish = None
+        if self._under_way is None:
+            self._under_way = self._ranch.publishers.publish()
+        store(self._ranch, [entry], of_keys, Retries.of(options), self._under_way.publish)
+        self._under_way.end()
+        self._under_way = None
         return None
 
 

@@ -88,6 +88,7 @@ class Access:
         self._broker_connection: Any = None
         self._plain_default_queue: str | None = None
         self._default_queue: str | None = None
+        self._inherits_priority: bool | None = None
 
     def __repr__(self) -> str:
         return f"<Ranch of {self.app!r}>"
@@ -159,6 +160,13 @@ class Access:
         if self._plain_default_queue is None:
             self._plain_default_queue = str(self.app.conf.task_default_queue)
         return self._plain_default_queue
+
+    @property
+    def inherits_priority(self) -> bool:
+        """Whether Celery tells what a task calls the task's own priority."""
+        if self._inherits_priority is None:
+            self._inherits_priority = bool(self.app.conf.task_inherit_parent_priority)
+        return self._inherits_priority
 
     def fair_queue(self, name: str) -> str:
         """Return the queue that a name stands for: an alias, the default one."""

@@ -15,7 +15,7 @@
 --                         among the bases, from 1; if it is delayed or expires, after
 --                         a space each when ('@' absolute, '+' from now, in
 --                         microseconds; '-' not)
--- GIVES  stored count
+-- GIVES  stored
 --        repeated         the publish was stored before; nothing changed
 --        taken id...      nothing stored: the ids are in use
 --        full node most   nothing stored: that many may wait at that node
@@ -85,4 +85,4 @@ for _, q in ipairs(opened) do
   save(q)
   wake(q)
 end
-return {'stored', (#ARGV - first_entry + 1) / 4}
+return redis.status_reply('stored')
