@@ -13,6 +13,7 @@ import pytest
 
 from celery_ranch import ViolationKind, errors
 from celery_ranch.config import Settings
+from celery_ranch.observing.metrics.catalogue import METRICS
 from tests.acceptance.pages import blocks
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,9 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 @every_page
 def test_every_path_of_this_project_that_is_named_exists(page: Path) -> None:
-    named = re.findall(r"`((?:tests|docs|benchmarks|examples)/[\w./-]*)`", page.read_text())
+    named = re.findall(
+        r"`((?:tests|docs|benchmarks|examples|monitoring)/[\w./-]*)`", page.read_text()
+    )
     missing = [name for name in named if not (ROOT / name).exists()]
     assert not missing
 
@@ -108,6 +111,14 @@ def test_the_unit_of_a_setting_in_seconds_is_told() -> None:
 def test_every_setting_is_explained() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     assert [s.name for s in fields(Settings) if f"\n**`{s.name}`**" not in text] == []
+
+
+def test_the_table_of_metrics_is_their_catalogue() -> None:
+    table = [row for row in rows(DOCS / "reference" / "metrics.md") if len(row) == 5]
+    assert table == [
+        [f"`{each.name}`", each.kind, each.unit, ", ".join(each.labels), each.meaning]
+        for each in METRICS
+    ]
 
 
 def test_every_kind_of_violation_is_in_their_table_in_the_order_of_the_code() -> None:

@@ -255,7 +255,13 @@ class Settings:
     redis_use_ssl: bool | dict[str, Any] = field(default=False, metadata=_ssl())
     """TLS to the store: True verifies its certificate, a dict says how in detail."""
     metrics_enabled: bool = field(default=False, metadata=_flag())
-    """Accepted and kept; metrics read it."""
+    """Whether workers serve metrics, one on each machine."""
+    metrics_address: str = field(default="127.0.0.1", metadata=_text())
+    """The address that metrics are served at."""
+    metrics_port: int = field(default=5_557, metadata=_whole(0, 65_535))
+    """The TCP port that metrics are served at; 0: any that is free."""
+    metrics_keys: int = field(default=10, metadata=_whole(0, 100))
+    """How many keys of a queue metrics tell apart by each order: backlog, oldest wait, lead."""
     lookahead_seconds: float = field(default=0.05, metadata=_seconds(0, 10))
     """How much work a worker leases beyond what it can start now, in seconds."""
     lease_seconds: float = field(default=30.0, metadata=_seconds(1, 86_400))

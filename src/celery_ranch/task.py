@@ -27,6 +27,7 @@ __all__ = ["LRUTask", "configure", "install", "lru_task", "submit"]
 
 #: Loaded by Celery's worker alone.
 _STEP = "celery_ranch.worker.step:FairStep"
+_METRICS_STEP = "celery_ranch.observing.metrics.step:MetricsStep"
 
 
 class LRUTask(ClientTask):
@@ -270,6 +271,7 @@ def install(app: Celery) -> None:
     app = getattr(app, "_get_current_object", lambda: app)()
     install_publishing(app)
     app.steps["consumer"].add(_STEP)
+    app.steps["worker"].add(_METRICS_STEP)
 
 
 def _key_options(

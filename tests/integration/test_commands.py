@@ -362,7 +362,11 @@ WORDS = st.one_of(
 )
 
 
-@pytest.mark.parametrize("name", [each.name for each in COMMANDS if each.name != "dashboard"])
+#: They go on until they are ended.
+SERVERS = {"dashboard", "metrics"}
+
+
+@pytest.mark.parametrize("name", [each.name for each in COMMANDS if each.name not in SERVERS])
 @settings(
     max_examples=15,
     deadline=None,

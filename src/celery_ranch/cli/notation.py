@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from celery_ranch.errors import InvalidKeyError
+from celery_ranch.observing.notation import visible, written_key
 from celery_ranch.scheduling.model import KeyPath, key_path
 
 __all__ = ["read_key", "visible", "written_key"]
@@ -23,16 +24,6 @@ _PIECE = re.compile(
     re.DOTALL,
 )
 _ALLOWED = r"parts joined by /, and in them \/ \\ \xHH \uHHHH \UHHHHHHHH"
-
-
-def written_key(path: KeyPath) -> str:
-    r"""Return a key as people see it and can give it back.
-
-    Example:
-        >>> print(written_key(("acme", "alice")), written_key(("24/7", "bell\a")))
-        acme/alice 24\/7/bell\x07
-    """
-    return "/".join(map(_written_part, path))
 
 
 def read_key(text: str) -> KeyPath:
@@ -59,25 +50,6 @@ def read_key(text: str) -> KeyPath:
     return key_path(tuple(parts))
 
 
-def visible(text: str) -> str:
-    r"""Return a text in one line, with what cannot be seen, or would act, written out.
-
-    Example:
-        >>> print(visible("two\nlines"))
-        two\x0alines
-    """
-    return "".join(one if one.isprintable() else _escape(one) for one in text)
-
-
-def _written_part(part: str) -> str:
-    shown = "".join(
-        "\\" + one if one in "/\\" else one if one.isprintable() else _escape(one) for one in part
-    )
-    if shown.startswith(" "):
-        shown = r"\x20" + shown[1:]
-    return shown[:-1] + r"\x20" if shown.endswith(" ") else shown
-
-
 def _character(piece: re.Match[str], text: str) -> str:
     code = piece["x"] or piece["u"] or piece["U"]
     if code is None:
@@ -85,10 +57,3 @@ def _character(piece: re.Match[str], text: str) -> str:
     if int(code, 16) > 0x10FFFF:
         raise InvalidKeyError(text, _ALLOWED)
     return chr(int(code, 16))
-
-
-def _escape(character: str) -> str:
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from celery_ranch.errors import ConfigurationError
 from celery_ranch.observing.dashboard.answers import failure
 
-__all__ = ["HEADERS", "Guard", "Rights", "is_loopback"]
+__all__ = ["HEADERS", "METRICS_PATH", "Guard", "Rights", "is_loopback"]
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -37,6 +37,9 @@ HEADERS = {
 _SHORTEST_TOKEN = 16
 #: What the page sends with all that changes something: no form of another site can.
 STEERING_HEADER = "x-ranch-steering"
+
+#: Where Prometheus reads.
+METRICS_PATH = "/metrics"
 
 
 def is_loopback(host: str) -> bool:
@@ -97,7 +100,7 @@ class Rights:
         if self.token is None and not is_loopback(_name(host)):
             # A name of somebody else's that leads here: DNS rebinding.
             return failure(421, f"this page is at {self.host} alone, and at no other name")
-        if not path.startswith("/api/"):
+        if not path.startswith("/api/") and path != METRICS_PATH:
             return None
         if not _is_same_site(headers, host):
             return failure(403, "this request comes from another site")

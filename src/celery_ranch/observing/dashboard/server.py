@@ -26,7 +26,8 @@ from celery_ranch.observing.dashboard.controls import CONTROLS, Control
 from celery_ranch.observing.dashboard.feed import MAX_VIEWERS, Feed
 from celery_ranch.observing.dashboard.looking import LOOKS
 from celery_ranch.observing.dashboard.requests import Said
-from celery_ranch.observing.dashboard.security import Guard, Rights
+from celery_ranch.observing.dashboard.security import METRICS_PATH, Guard, Rights
+from celery_ranch.observing.metrics.exporter import Exporter
 from celery_ranch.observing.observer import Observer
 from celery_ranch.ranch import Ranch
 
@@ -60,6 +61,7 @@ def make_site(ranch: Ranch, rights: Rights, *, look_seconds: float = 1.0) -> Sta
             Mount("/static", StaticFiles(directory=_STATIC)),
             Route("/api/session", partial(_session, ranch, rights)),
             Route("/api/live", partial(_live, feed)),
+            Route(METRICS_PATH, partial(_metrics, Exporter(ranch))),
             *(Route(f"/api/{name}", _looking(ranch, look)) for name, look in LOOKS.items()),
             *([] if rights.is_read_only else _controls(ranch)),
         ],
@@ -148,6 +150,11 @@ async def _live(feed: Feed, _: Request) -> Response:
         return failure(503, f"{MAX_VIEWERS} pages watch already")
     headers = {"x-accel-buffering": "no"}
     return StreamingResponse(feed.events(), media_type="text/event-stream", headers=headers)
+
+
+async def _metrics(exporter: Exporter, request: Request) -> Response:
+    text, media_type = await run_in_threadpool(exporter.text, request.headers.get("accept", ""))
+    return Response(text, headers={"content-type": media_type})
 
 
 def _looking(ranch: Ranch, look: Callable[..., Any]) -> Callable[[Request], Any]:

@@ -1,0 +1,93 @@
+"""What Prometheus reads, served by the command and by workers."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from tests.servers import eventually, free_port, stop_group
+from tests.workers import FairApp
+
+
+@contextmanager
+def exporter(app: FairApp, *options: str) -> Iterator[int]:
+    """Run `celery -A app ranch metrics`; yield the port that it says."""
+    command = [sys.executable, "-m", "celery", "-A", app.module, "ranch", "metrics", *options]
+    log = app.tmp_path / "exporter.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=app.tmp_path,
+            env=app.env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def told() -> Any:
+        assert process.poll() is None, log.read_text()
+        return re.match(r"http://127\.0\.0\.1:(\d+)/metrics", log.read_text())
+
+    try:
+        yield int(eventually(told, 40, "the exporter says where it is")[1])
+        process.terminate()
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        stop_group(process, 5)
+
+
+def read(port: int) -> str:
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+        assert answer.status == 200
+        return str(answer.read(), "utf-8")
+
+
+def test_the_first_worker_of_a_machine_serves_metrics_and_all_work(
+    tmp_path: Any, redis_url: str
+) -> None:
+    port = free_port()
+    app = FairApp(tmp_path, redis_url, ranch={"metrics_enabled": True, "metrics_port": port})
+    with app.worker("--max-tasks-per-child=1") as first:
+        first.await_log(f"Metrics are served at http://127.0.0.1:{port}/metrics")
+        assert f'celery_ranch_queue_waiting_entries{{queue="{app.name}"}}' not in read(port)
+        with app.worker(name="w2") as second:
+            assert f"No metrics are served by this worker at 127.0.0.1:{port}" in second.log
+            for number in range(4):
+                app.send("note", number, lru_key="acme")
+            app.await_recorded("ended", 4)
+            app.await_idle()
+            assert second.stop() == 0
+        assert f'celery_ranch_queue_stored_entries_total{{queue="{app.name}"}} 4.0' in read(port)
+        assert first.stop() == 0
+    with pytest.raises(OSError, match="refused"):
+        read(port)
+    app.close()
+
+
+def test_the_command_serves_where_it_is_told(tmp_path: Any, redis_url: str) -> None:
+    app = FairApp(tmp_path, redis_url)
+    app.send("work", lru_key="acme")
+    with exporter(app, "--port", "0") as port:
+        told = read(port)
+        assert "\ncelery_ranch_up 1.0\n" in told
+        assert f'waiting_entries{{key="acme",queue="{app.name}"}} 1.0' in told
+        options = ("-A", app.module, "ranch", "metrics", "--port", str(port))
+        second = subprocess.run(
+            [sys.executable, "-m", "celery", *options],
+            cwd=app.tmp_path,
+            env=app.env,
+            capture_output=True,
+            text=True,
+            timeout=50,
+        )
+        assert (second.returncode, len(second.stderr.splitlines())) == (1, 1)
+        assert "Address already in use" in second.stderr
+    app.close()
