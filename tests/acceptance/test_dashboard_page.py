@@ -192,7 +192,7 @@ def pages(app: Any) -> list[tuple[str, tuple[tuple[str, str], ...], str]]:
     """The pages that there are, with what stands on each when it is drawn."""
     return [
         ("overview", (), "acme"),
-        ("queue", (("name", app.name),), "acme"),
+        ("queue", (("name", app.name),), "How long tasks ran"),
         ("key", (("queue", app.name), ("part", "acme")), "The first of its own"),
         (
             "key",

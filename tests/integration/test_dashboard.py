@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,8 @@ def test_a_key_is_told_with_its_tasks_and_what_is_noted_of_it(app: Any, page: Da
     app.ranch.add_tag(("acme", odd), "plan", "gold")
     app.ranch.set_custom_data(("acme", odd), "region", "eu")
     told = page.look("key", [("queue", app.name), ("part", "acme"), ("part", odd)]).json
-    assert told["key"]["key"] == ["acme", odd]
-    assert (told["key"]["waiting"], told["key"]["tags"]) == (1, ["plan=gold"])
+    assert told["key"] == told["status"]["key"] == ["acme", odd]
+    assert (told["status"]["waiting"], told["tags"]) == (1, ["plan=gold"])
     assert told["data"] == {"region": "eu"}
     assert [each["task_id"] for each in told["tasks"]] == [result.id]
     assert "<b>bold</b>" in told["tasks"][0]["args"]
@@ -248,6 +249,14 @@ def test_dead_letters_are_told_page_by_page(app: Any, page: Dashboard) -> None:
     assert told["dead"] == 2
     for one in (first, second):
         app.ranch.delete_dead(one, app.name)
+
+
+def test_the_last_hours_of_a_queue_are_told_by_the_minute(app: Any, page: Dashboard) -> None:
+    told = page.look("history", [("queue", app.name), ("hours", "2")]).json
+    assert told.pop("queue") == app.name
+    assert {len(column) for column in told.values()} == {120}
+    assert {after - before for before, after in pairwise(told["at"])} == {60}
+    assert page.look("history", [("hours", "7")]).status == 400
 
 
 def test_it_is_told_why_a_task_waits(app: Any, page: Dashboard) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from starlette.datastructures import QueryParams
 
 from celery_ranch.observing.dashboard.answers import BadRequest
 from celery_ranch.observing.dashboard.requests import asked, queue_named
+from celery_ranch.observing.history import History
+from celery_ranch.observing.one_key import key_seen
+from celery_ranch.observing.status import Flow
 from celery_ranch.ranch import PendingTask, Ranch
 from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.model import KeyPath, key_path
@@ -24,6 +27,7 @@ _MOST_SKIPPED = 10_000_000
 _PAGE = 50
 
 _LONGEST_ID = 1_024
+_MOST_HOURS = 6
 #: Over how long a time it is seen how fast workers go.
 _WATCHED_US = 60_000_000
 _MOST_QUEUES = 1_000
@@ -33,11 +37,14 @@ def _key(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
     """Return one key as it stands, and the first of its tasks."""
     queue, path = queue_named(ranch, params.get("queue")), _path(params)
     snapshot = ranch.key(path, queue)
-    waiting, delayed, in_service = counts(ranch, queue, path)
     pending = ranch.pending(path, queue, asked(params, "offset", 0, _MOST_SKIPPED), _PAGE)
     return {
         "queue": queue,
-        "key": replace(snapshot, waiting=waiting, delayed=delayed, in_service=in_service),
+        "key": path,
+        "status": key_seen(ranch.engine, queue, path),
+        "share": snapshot.share,
+        "is_paused": snapshot.is_paused,
+        "tags": snapshot.tags,
         "data": ranch.custom_data(path, queue),
         "tasks": [_task(each) for each in pending],
     }
@@ -73,6 +80,36 @@ def counts(ranch: Ranch, queue: str, path: KeyPath) -> tuple[int, int, int]:
     return 0, 0, 0
 
 
+class _Remembering:
+    """Tells how queues fared in the last hours; of minutes that are over it asks once."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, tuple[threading.Lock, History]] = {}
+
+    def __call__(self, ranch: Ranch, params: QueryParams) -> dict[str, Any]:
+        """Return the minutes of a queue's last hours, by column."""
+        queue = queue_named(ranch, params.get("queue"))
+        hours = asked(params, "hours", _MOST_HOURS, _MOST_HOURS)
+        if len(self._histories) >= _MOST_QUEUES:
+            self._histories.clear()
+        new = (threading.Lock(), History(ranch.engine, queue))
+        lock, history = self._histories.setdefault(queue, new)
+        with lock:
+            moments = history.read(max(1, hours))
+        flows = [each.flow or Flow() for each in moments]
+        return {
+            "queue": queue,
+            "at": [each.at for each in moments],
+            "stored": [each.enqueued_per_second for each in flows],
+            "ended": [each.finished_per_second for each in flows],
+            "failed": [each.failed_per_second for each in flows],
+            "wait_p50": [each.wait.p50 for each in flows],
+            "wait_p95": [each.wait.p95 for each in flows],
+            "run_p50": [each.run.p50 for each in flows],
+            "run_p95": [each.run.p95 for each in flows],
+        }
+
+
 class _Explaining:
     """Says why a task waits, and when it should start, by how fast workers went since before."""
 
@@ -101,10 +138,11 @@ class _Explaining:
 
 
 #: By the last part of their addresses.
-LOOKS: dict[str, Callable[[Ranch, QueryParams], Any]] = {
+LOOKS: dict[str, Look] = {
     "key": _key,
     "dead": _dead,
     "task": _Explaining(),
+    "history": _Remembering(),
 }
 
 

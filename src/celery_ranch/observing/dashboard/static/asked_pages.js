@@ -3,8 +3,8 @@
 import { button, can } from "./controls.js";
 import { address, foreign, html, keyLink, nothing, queueLink, table, taskLink, tiles } from "./parts.js";
 import { changed, queueNamed, state } from "./state.js";
-import { ago, count, moment, number, perSecond, seconds, visible, writtenKey } from "./text.js";
-import { held } from "./live_pages.js";
+import { ago, count, moment, number, part, perSecond, seconds, visible, writtenKey } from "./text.js";
+import { held, spread } from "./live_pages.js";
 
 function wrong() {
   return state.askedError ? html`<p class="wrong" role="alert">${visible(state.askedError)}</p>` : nothing;
@@ -20,36 +20,40 @@ export const key = {
     const title = html`<h1 tabindex="-1">Key <span title=${writtenKey(path)}>${foreign(path.length > 1 ? writtenKey(path) : visible(path[0] ?? ""), 60)}</span></h1>`;
     const { asked } = state;
     if (!asked?.key) return html`${title}${wrong()}${state.askedError ? nothing : ASKING}`;
-    const { queue: name, key: found, tasks } = asked;
-    const live = queueNamed(name)?.keys.find((each) => each.key.join("\n") === path.join("\n"));
+    const { queue: name, status, tasks } = asked;
     const facts = { queue: name, key: path };
     const after = { done: again };
     const above = path.slice(0, -1);
     return html`${title}${wrong()}
       <p>In the queue ${queueLink(name)}${above.length ? html`, below ${keyLink(name, above)}` : nothing}.</p>
       ${tiles([
-        ["Waiting", count(found.waiting)], ["Delayed", count(found.delayed)], ["With workers", count(found.in_service)],
-        ["Share", number(found.share)], ["State", found.is_paused ? html`<span class="held">paused</span>` : live ? held(live) : "not paused"],
-        ["Last leased", found.last_leased_at_us == null ? "–" : ago((state.status?.at ?? Date.now() / 1000) - found.last_leased_at_us / 1e6)],
-        live && ["Oldest wait", seconds(live.oldest_wait)],
+        ["Waiting", count(status?.waiting ?? 0)], ["Delayed", count(status?.delayed ?? 0)], ["With workers", count(status?.leased ?? 0)],
+        ["State", asked.is_paused ? html`<span class="held">paused</span>` : status ? held(status) : "nothing of it is stored"],
+        ["Share", number(asked.share)],
+        status && ["Entitled to", part(status.entitled)], status && ["Received", part(status.received)],
+        status && ["Oldest wait", seconds(status.oldest_wait)],
+        status && ["Ended", perSecond(status.flow.finished_per_second)],
+        status && ["Wait, half / 95 %", spread(status.flow.wait)], status && ["Run, half / 95 %", spread(status.flow.run)],
+        status && ["Last leased", ago(status.last_leased)],
+        status?.children && ["Keys below it", count(status.children)],
       ])}
       <div class="buttons">
-        ${found.is_paused ? button("resume", "Resume …", facts, after) : button("pause", "Pause …", facts, after)}
+        ${asked.is_paused ? button("resume", "Resume …", facts, after) : button("pause", "Pause …", facts, after)}
         ${button("share", "Share …", facts, after)}${button("limits", "Limits …", facts, after)}
         ${button("move-key", "Move …", facts, after)}
         ${button("cancel-key", "Cancel all …", facts, { ...after, danger: true })}
       </div>
-      ${live?.limits.length ? table({
-        caption: "Limits", rows: live.limits, id: (each) => each.kind,
+      ${status?.limits.length ? table({
+        caption: "Limits", rows: status.limits, id: (each) => each.kind,
         columns: [["Limit", (each) => each.kind], ["Used", (each) => number(each.used)], ["At most", (each) => number(each.most)],
           ["Regained", (each) => perSecond(each.per_second)], ["State", (each) => (each.is_reached ? html`<span class="held">reached</span>` : "has room"), "text"]],
       }) : nothing}
-      ${live?.levels.length ? table({
-        caption: "Levels", rows: live.levels, id: (each) => each.level,
+      ${status?.levels.length ? table({
+        caption: "Levels", rows: status.levels, id: (each) => each.level,
         columns: [["Level", (each) => each.level], ["Waiting", (each) => count(each.waiting)], ["Ahead of the others by", (each) => number(each.lead)],
           ["State", (each) => (each.is_racing ? "stands for its turn" : "does not stand for its turn"), "text"]],
       }) : nothing}
-      ${found.tags.length ? html`<h2>Tags</h2><ul class="tags">${found.tags.map((each) => html`<li>${foreign(each)}</li>`)}</ul>` : nothing}
+      ${asked.tags.length ? html`<h2>Tags</h2><ul class="tags">${asked.tags.map((each) => html`<li>${foreign(each)}</li>`)}</ul>` : nothing}
       ${Object.keys(asked.data).length ? table({
         caption: "Noted of it", rows: Object.entries(asked.data), id: ([each]) => each,
         columns: [["Name", ([each]) => foreign(each)], ["Value", ([, value]) => foreign(JSON.stringify(value), 80), "text"]],

@@ -28,7 +28,7 @@ function charts(names) {
   </div>`;
 }
 
-function spread({ p50, p95, p99 }) {
+export function spread({ p50, p95, p99 }) {
   return p50 == null ? "–" : html`<span title=${`half: ${seconds(p50)}, 95 of 100: ${seconds(p95)}, 99 of 100: ${seconds(p99)} at most`}>${seconds(p50)} / ${seconds(p95)}</span>`;
 }
 
@@ -50,7 +50,9 @@ function keyColumns(queueOf) {
 export function held(each) {
   const reached = each.limits.filter((limit) => limit.is_reached).map((limit) => `at its ${limit.kind} limit`);
   const words = [...(each.is_paused ? ["paused"] : []), ...reached];
-  return words.length ? html`<span class="held">${words.join(", ")}</span>` : "in turn";
+  if (words.length) return html`<span class="held">${words.join(", ")}</span>`;
+  if (each.levels.some((level) => level.is_racing)) return "in turn";
+  return each.waiting ? "held back" : each.leased ? "with workers" : each.delayed ? "delayed" : "idle";
 }
 
 export function overview() {
@@ -97,7 +99,28 @@ export function overview() {
     })}`;
 }
 
-export function queue(query) {
+const HOURS = ["1", "3", "6"];
+
+function history(name, query) {
+  const { asked, askedError } = state;
+  if (!asked?.at) return askedError ? html`<p class="wrong" role="alert">${visible(askedError)}</p>` : nothing;
+  const { at } = asked;
+  const stamp = `${at.at(-1)} ${at.length}`;
+  const hours = query.get("hours") ?? "6";
+  const rate = (value) => `${number(value)}/s`;
+  const facts = (title, series, columns, shown, least) => chart({ title, series, shown, stamp, least,
+    data: [at, ...columns.map((each) => asked[each])] });
+  return html`<h2>The last ${hours === "1" ? "hour" : `${hours} hours`}, as workers counted</h2>
+    <nav aria-label="How far back"><ul class="tags">${HOURS.map((each) => html`<li><a aria-current=${each === hours ? "page" : "false"}
+      href=${address("queue", [["name", name], ["hours", each]])}>${each} h</a></li>`)}</ul></nav>
+    <div class="charts">
+      ${facts("Tasks a second", ["stored", "ended", "failed"], ["stored", "ended", "failed"], rate)}
+      ${facts("How long tasks waited", ["half", "95 of 100"], ["wait_p50", "wait_p95"], seconds, 0.01)}
+      ${facts("How long tasks ran", ["half", "95 of 100"], ["run_p50", "run_p95"], seconds, 0.01)}
+    </div>`;
+}
+
+function queueView(query) {
   const name = query.get("name") ?? "";
   const found = queueNamed(name);
   const title = html`<h1 tabindex="-1">Queue ${foreign(name)}</h1>`;
@@ -119,6 +142,7 @@ export function queue(query) {
       ${button("limits", "Limits by tag or default …", { queue: name })}
       ${button("cancel-tag", "Cancel by tag …", { queue: name }, { danger: true })}</div>
     ${charts([name])}
+    ${history(name, query)}
     ${table({ caption: "Keys", rows: found.keys, id: (each) => each.key.join("\n"), columns: keyColumns(() => name), empty: "Nobody waits." })}
     ${other.keys || other.waiting ? html`<p>and ${count(other.keys)} other keys with ${count(other.waiting)} tasks
       waiting, ${count(other.delayed)} delayed and ${count(other.leased)} with workers${
@@ -132,6 +156,12 @@ export function queue(query) {
       ],
     })}`;
 }
+
+export const queue = {
+  everyMs: 30_000,
+  asks: (query) => ["history", [["queue", query.get("name") ?? ""], ["hours", query.get("hours") ?? "6"]]],
+  view: queueView,
+};
 
 export function workers() {
   const { status } = state;

@@ -13,7 +13,7 @@ const PAGES = {
   workers: { title: "Workers", view: workers },
   dead: { title: "Dead letters", ...dead },
   task: { title: "Why is it waiting?", ...task },
-  queue: { title: "Queue", view: queue },
+  queue: { title: "Queue", ...queue },
   key: { title: "Key", ...key },
 };
 const MENU = ["overview", "workers", "dead", "task"];
