@@ -30,8 +30,8 @@ from celery_ranch.scheduling.nodes import OWN, Block, Node
 __all__ = ["QueueLook"]
 
 #: Of a slice of all nodes, so many are looked at in one survey.
-_NODES_SURVEYED = 300
-_SAMPLE = 20
+_NODES_SURVEYED = 100
+_SAMPLE = 15
 
 
 class QueueLook:

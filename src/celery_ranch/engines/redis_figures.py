@@ -17,8 +17,8 @@ __all__ = ["VERBS", "RedisFigures"]
 VERBS = ("report", "survey", "measure", "watched")
 
 #: Of a slice of all nodes, so many are looked at in one survey.
-_NODES_SURVEYED = 300
-_SAMPLE = 20
+_NODES_SURVEYED = 100
+_SAMPLE = 15
 
 #: How many bytes of entries are read in one measuring.
 _BYTES_READ = 2_000_000

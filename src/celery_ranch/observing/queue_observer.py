@@ -12,14 +12,15 @@ from celery_ranch.observing.parts import Parts, evenness
 from celery_ranch.observing.status import KeyStatus, LevelStatus, OtherKeys, QueueStatus
 from celery_ranch.observing.totals import totals
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.figures import MAX_MEASURED, LevelFigures, NodeFigures, Survey
+from celery_ranch.scheduling.figures import LevelFigures, NodeFigures, Survey
 from celery_ranch.scheduling.model import KeyPath
 from celery_ranch.scheduling.nodes import OWN
 
 __all__ = ["QueueObserver"]
 
-#: How many nodes are measured in one look, in calls of a hundred.
-_MOST_MEASURED = 4 * MAX_MEASURED
+#: How many nodes are measured in one look, and in one call of the store.
+_MOST_MEASURED = 300
+_MEASURED_AT_ONCE = 40
 
 #: Of how many of the busiest keys it is asked how they stand.
 _BUSIEST = 50
@@ -108,7 +109,8 @@ class QueueObserver:
             if OWN not in key:
                 wanted |= dict.fromkeys(key[:size] for size in range(1, len(key) + 1))
         names = [*wanted][:_MOST_MEASURED]
-        pages = (names[at : at + MAX_MEASURED] for at in range(0, len(names), MAX_MEASURED))
+        starts = range(0, len(names), _MEASURED_AT_ONCE)
+        pages = (names[at : at + _MEASURED_AT_ONCE] for at in starts)
         return {
             node.key: node for page in pages for node in self._engine.measure(self._queue, page)
         }

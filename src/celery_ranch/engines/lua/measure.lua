@@ -31,34 +31,39 @@ local function since_of(key, level)
   return tonumber(since or '')
 end
 
-local function stand_in(node, level)
+-- Work at a level leaves a stand there, but at nodes above one that is blocked.
+local function levels_of(node)
+  local levels, has = {}, {}
   for _, stand in ipairs(node) do
-    if stand.level == level and stand.number > 0 then return stand end
+    levels[#levels + 1] = {level = stand.level, stand = stand.number > 0 and stand}
+    has[stand.level] = true
   end
+  for _, race in ipairs(node.children > 0 and q.order or {}) do
+    if not has[race.level] then levels[#levels + 1] = {level = race.level} end
+  end
+  return levels
 end
 
--- What waits at a node that never could race has no stand there.
 local function stands_of(node)
   local found, first = {}, -1
-  for _, root_race in ipairs(q.order) do
-    local level, below = root_race.level, 0
-    local stand = stand_in(node, level)
+  for _, each in ipairs(levels_of(node)) do
+    local level, stand, below = each.level, each.stand, 0
     local waiting = redis.call('ZCARD', ready_of(q, level, node.name))
     local since = waiting > 0 and since_of(node.name, level)
     if since and (first < 0 or since < first) then first = since end
+    local has_work = waiting > 0
     if node.children > 0 then
       local race = race_of(q, level, node.name)
       waiting, below = race.waiting, racing(race)
+      has_work = below > 0
     end
     if stand or waiting > 0 then
       local at = #found
-      found[at + 1], found[at + 2], found[at + 3], found[at + 4] = level, waiting, 0, 0
-      found[at + 5] = below
+      found[at + 1], found[at + 2], found[at + 3] = level, waiting, 0
+      found[at + 4], found[at + 5] = has_work and node.blocks == 0 and 1 or 0, below
       if stand then
         local race = race_of(q, level, node.parent)
-        local index, member = index_of(race, stand.epoch), member_of(node.name, stand)
         found[at + 3] = present(race, stand) - race.v
-        found[at + 4] = redis.call('ZSCORE', index, member) and 1 or 0
       end
     end
   end
@@ -71,11 +76,14 @@ local function limits_in(node)
   return {limits.concurrency, limits.interval, limits.burst, limits.backlog, limits.arrival}
 end
 
-for at = first_name, #ARGV do
-  local node = node_of(q, ARGV[at])
+local records = #ARGV < first_name and {} or redis.call('HMGET', q.nodes, unpack(ARGV, first_name))
+for at, record in ipairs(records) do
+  local node = read_node(q, ARGV[first_name + at - 1], record)
   if node.is_known then
     local delayed = node.delayed
-    if node.children == 0 then delayed = redis.call('ZCARD', delayed_of(q, node.name)) end
+    if node.children == 0 then
+      delayed = q.delayed > 0 and redis.call('ZCARD', delayed_of(q, node.name)) or 0
+    end
     local stands, since = stands_of(node)
     local i = #reply
     reply[i + 1], reply[i + 2] = node.name, string.format('%.17g', node.share)
