@@ -9,7 +9,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from celery_ranch.cli.reports import tables
+from celery_ranch.cli.reports import fitted, key_lines, tables
 from celery_ranch.observing.status import (
     Flow,
     KeyLevelStatus,
@@ -140,3 +140,29 @@ def test_as_many_keys_are_shown_as_the_screen_has_room_for() -> None:
     text = shown(seen, 80, rows=5)
     assert "key-4" in text
     assert "key-5" not in text
+
+
+@pytest.mark.parametrize("height", [24, 40])
+def test_a_screen_is_filled_and_not_more(height: int) -> None:
+    workers = tuple(WorkerStatus(f"w{number}", True, 1.0, 0) for number in range(100))
+    levels = (LevelStatus(0, 5, 1, 2, FLOW), LevelStatus(5, 10, 2, 3, FLOW))
+    mail = queue("mail", *(key(f"key-{number}") for number in range(50)), levels=levels)
+    output = io.StringIO()
+    console = Console(file=output, width=80)
+    for each in fitted(status(mail, workers=workers), 80, height):
+        console.print(each)
+    assert output.getvalue().count("\n") == height
+    assert "more" in output.getvalue()
+
+
+def test_a_key_is_told_of_line_by_line() -> None:
+    limits = (LimitStatus("concurrency", 4, 3, False),)
+    told = key("acme", "a b", limits=limits, children=2, received=None)
+    lines = [line.split(":", 1) for line in key_lines(told, ["plan=gold"], {"cores": 8})]
+    facts = {name: value.strip() for name, value in lines}
+    assert facts["key"] == "acme/a b"
+    assert facts["state"] == "concurrency 3/4"
+    assert facts["waits"] == "half within 12 ms, 95 % within 3.4 s, 99 % within 1.1 h"
+    assert facts["priority 5"] == "1,234,567 waiting, lead -0.5"
+    assert (facts["tags"], facts["cores"]) == ("plan=gold", "8")
+    assert "got of due" not in facts

@@ -12,8 +12,10 @@ import click
 
 from celery_ranch.cli.completing import complete_key
 from celery_ranch.cli.notation import read_key, visible, written_key
+from celery_ranch.cli.reports import key_lines
 from celery_ranch.cli.session import RanchCommand, Session, json_option, queue_option
 from celery_ranch.cli.showing import Words, ago, count, number, table
+from celery_ranch.observing.observer import Observer
 from celery_ranch.ranch import PendingTask
 from celery_ranch.scheduling.model import KeySnapshot
 
@@ -139,19 +141,19 @@ def _since(snapshot: KeySnapshot, now: float) -> float | None:
 def key(session: Session, key: str, limit: int, queue: str | None) -> None:
     """Show one key, and the first of its tasks that wait."""
     path, name = read_key(key), session.queue(queue)
-    snapshot = session.ranch.key(path, name)
+    status = Observer(session.ranch).key(path, name)
+    tags = session.ranch.key(path, name).tags
     data = session.ranch.custom_data(path, name)
     tasks = session.ranch.pending(path, name, limit=limit) if limit else ()
     if session.is_json:
-        session.emit({"queue": name, **asdict(snapshot), "data": data, "tasks": tasks})
+        session.emit({"queue": name, **asdict(status), "tags": tags, "data": data, "tasks": tasks})
         return
-    session.console.print(_key_table([snapshot]))
-    for each, value in data.items():
-        click.echo(visible(f"{each}: {value!r}"))
+    for line in key_lines(status, tags, data):
+        click.echo(visible(line))
     if tasks:
         session.console.print()
         session.console.print(_task_table(tasks))
-    rest = snapshot.waiting + snapshot.delayed - len(tasks)
+    rest = status.waiting + status.delayed - len(tasks)
     if limit and rest > 0:
         session.note(f"and {rest:,} more, those of keys below it included")
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from celery_ranch.cli.notation import visible
-from celery_ranch.cli.reports import tables
+from celery_ranch.cli.reports import fitted, tables
 from celery_ranch.cli.session import RanchCommand, Session, json_option, queue_option
 from celery_ranch.errors import StoreError
 from celery_ranch.observing.observer import Observer
@@ -26,26 +26,39 @@ __all__ = ["status", "top"]
 
 _QUIT = b"qQ\x03\x04"
 
+#: How many keys a screen may have room for, by each order.
+_MOST_KEYS = 20
+
+_window_option = click.option(
+    "--window",
+    metavar="SECONDS",
+    type=click.FloatRange(10, 21_600),
+    default=60.0,
+    show_default=True,
+    help="Of how long a time rates, waits and parts received are.",
+)
+
 
 @click.command(cls=RanchCommand)
 @click.option(
     "--top",
     metavar="N",
-    type=click.IntRange(1, 1_000),
+    type=click.IntRange(1, 100),
     default=10,
     show_default=True,
     help="How many keys to show by each order: backlog, oldest wait, lead.",
 )
+@_window_option
 @queue_option
 @json_option
 @click.pass_obj
-def status(session: Session, top: int, queue: str | None) -> None:
+def status(session: Session, top: int, window: float, queue: str | None) -> None:
     """Show what waits and runs, how fast, for whom, and which workers there are.
 
     Without --queue all queues are shown.
     """
     queue = queue and session.queue(queue)
-    seen = Observer(session.ranch, top=top).look(queue)
+    seen = Observer(session.ranch, top, window).look(queue)
     if session.is_json:
         session.emit(seen)
         return
@@ -62,17 +75,20 @@ def status(session: Session, top: int, queue: str | None) -> None:
     help="How long to wait between two looks.",
 )
 @click.option("--looks", metavar="N", type=click.IntRange(1), help="End after so many looks.")
+@_window_option
 @queue_option
 @json_option
 @click.pass_obj
-def top(session: Session, interval: float, looks: int | None, queue: str | None) -> None:
+def top(
+    session: Session, interval: float, looks: int | None, window: float, queue: str | None
+) -> None:
     """Watch what goes on, until q or Ctrl-C.
 
     Where the output is no terminal there is one look, unless --looks asks for
     more. With --json each look is a line, until the program is ended.
     """
     queue = queue and session.queue(queue)
-    observer = Observer(session.ranch, top=50)
+    observer = Observer(session.ranch, _MOST_KEYS, window)
     with suppress(KeyboardInterrupt):
         if sys.stdout.isatty() and not session.is_json:
             _live(session, observer, interval, looks, queue)
@@ -127,7 +143,7 @@ def _live(
 
 
 def _screen(seen: Status, width: int, height: int, trouble: str) -> RenderableType:
-    """Return as much as a screen has room for: of the keys first, which are most."""
+    """Return what fills a screen: a line about it, and what it has room for."""
     from rich.console import Group
     from rich.text import Text
 
@@ -135,10 +151,7 @@ def _screen(seen: Status, width: int, height: int, trouble: str) -> RenderableTy
     head = Text(f"celery-ranch  {clock}  q ends", style="bold")
     if trouble:
         head.append(f"  {trouble}", style="bold red")
-    others = 8 + len(seen.queues) + len(seen.workers)
-    keyed = max(1, sum(1 for each in seen.queues if each.keys))
-    rows = max(1, (height - others) // keyed - 4)
-    return Group(head, *tables(seen, width, rows))
+    return Group(head, *fitted(seen, width, height - 1))
 
 
 @contextmanager

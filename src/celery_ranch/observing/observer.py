@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from celery_ranch.errors import ConfigurationError
 from celery_ranch.observing.queue_observer import QueueObserver
-from celery_ranch.observing.status import Status, WorkerStatus
+from celery_ranch.observing.status import KeyStatus, Status, WorkerStatus
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.figures import WorkerFigures
+from celery_ranch.scheduling.model import key_path
 from celery_ranch.scheduling.service import BUCKETS
 
 __all__ = ["Observer"]
@@ -81,6 +83,39 @@ class Observer:
             ),
             more_queues=max(0, len(names) - _MOST_QUEUES),
             more_workers=more_workers,
+        )
+
+    def key(self, key: Any, queue: str | None = None) -> KeyStatus:
+        """Return how one key stands, whether or not it would be shown among others.
+
+        Args:
+            key: Which, or a part of its path from the outermost on.
+            queue: Where; None means the default one.
+
+        Raises:
+            InvalidKeyError: It is no key.
+            StoreError, StoreUnavailableError: The store refused or is away.
+        """
+        path = key_path(key)
+        name = self._ranch.default_queue if queue is None else self._ranch.fair_queue(queue)
+        status = self._observer(name).key(path)
+        if status is not None:
+            return status
+        known = self._ranch.key(path, name)
+        return KeyStatus(
+            key=path,
+            waiting=0,
+            delayed=0,
+            leased=0,
+            oldest_wait=None,
+            share=known.share,
+            entitled=None,
+            received=None,
+            levels=(),
+            limits=(),
+            is_paused=known.is_paused,
+            children=0,
+            last_leased=None,
         )
 
     def _observer(self, queue: str) -> QueueObserver:

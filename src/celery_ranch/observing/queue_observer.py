@@ -99,12 +99,26 @@ class QueueObserver:
         self._remember(every, shown, survey)
         return status, survey.now_us
 
+    def key(self, key: KeyPath) -> KeyStatus | None:
+        """Return how one key stands, among its siblings; None if nothing is known of it."""
+        survey = self._engine.survey(self._queue, self._cursor)
+        window = self._reader.read(survey.now_us)
+        nodes = self._measured(survey, window, first=key)
+        node = _with_oldest(nodes).get(key)
+        if node is None:
+            return None
+        enqueued = self._enqueued(node, survey.now_us, window)
+        return key_status(node, Parts(nodes, survey, window), survey.now_us, enqueued)
+
     # -- which keys ------------------------------------------------------------------
 
-    def _measured(self, survey: Survey, window: Window) -> dict[KeyPath, NodeFigures]:
+    def _measured(
+        self, survey: Survey, window: Window, first: KeyPath | None = None
+    ) -> dict[KeyPath, NodeFigures]:
         """Return how the keys stand that are worth it, and all above them."""
         wanted: dict[KeyPath, None] = {}
-        sources = (self._remembered, survey.sampled, survey.keys, window.busiest[:_BUSIEST])
+        asked = [] if first is None else [first]
+        sources = (asked, self._remembered, survey.sampled, survey.keys, window.busiest[:_BUSIEST])
         for key in (key for source in sources for key in source):
             if OWN not in key:
                 wanted |= dict.fromkeys(key[:size] for size in range(1, len(key) + 1))
