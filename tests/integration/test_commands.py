@@ -110,6 +110,26 @@ def test_a_key_is_shown_with_its_first_tasks(app: Any, terminal: Terminal) -> No
     assert "fair_app.work" in shown
 
 
+def test_a_part_of_a_path_is_shown_with_all_below_it_and_its_limits(
+    app: Any, terminal: Terminal
+) -> None:
+    for user in ("alice", "bob"):
+        app.send("work", lru_key=("acme", user))
+    terminal.run("limit", "acme", "--concurrency", "1", "--backlog", "5")
+    app.engine.lease("w", [app.name], 9)
+
+    [facts] = terminal.read("key", "acme")
+    assert (facts["waiting"], facts["leased"], facts["children"]) == (1, 1, 2)
+    limits = {each["kind"]: (each["used"], each["most"]) for each in facts["limits"]}
+    assert limits == {"concurrency": (1, 1), "backlog": (1, 5)}
+    assert "concurrency 1/1!" in terminal.run("key", "acme")
+
+
+def test_a_key_that_is_not_known_is_shown_as_an_idle_one(terminal: Terminal) -> None:
+    [facts] = terminal.read("key", "nobody")
+    assert (facts["key"], facts["waiting"], facts["share"]) == (["nobody"], 0, 1.0)
+
+
 def test_the_status_says_what_waits_in_every_queue(app: Any, terminal: Terminal) -> None:
     app.send("work", lru_key="acme")
     app.send("work", lru_key="acme", queue="images", countdown=1_000)
