@@ -347,6 +347,31 @@ def test_a_task_is_cancelled_and_who_waits_for_it_is_told(app: Any, page: Dashbo
     assert page.steer("do", "cancel-task", {"task_id": result.id}).status == 404
 
 
+def test_all_tasks_of_a_key_are_cancelled_after_they_were_counted(
+    app: Any, page: Dashboard
+) -> None:
+    results = [app.send("work", lru_key=("many", str(at)), countdown=at * 100) for at in range(3)]
+    facts = {"queue": app.name, "key": ["many"]}
+    plan = page.steer("plan", "cancel-key", facts).json
+    assert "3 tasks will be dropped" in plan["sentences"][1]
+    assert (plan["drops"], {result.state for result in results}) == (True, {"PENDING"})
+    done = page.steer("do", "cancel-key", facts).json["done"]
+    assert done == f"3 tasks of many in {app.name}: cancelled."
+    assert {result.state for result in results} == {"REVOKED"}
+
+
+def test_all_tasks_of_keys_with_a_tag_are_cancelled(app: Any, page: Dashboard) -> None:
+    for key in ("zinc-1", "zinc-2"):
+        app.ranch.add_tag(key, "plan", "zinc")
+    results = [app.send("work", lru_key=key) for key in ("zinc-1", "zinc-2", "zinc-2")]
+    facts = {"queue": app.name, "tag": "plan=zinc"}
+    plan = page.steer("plan", "cancel-tag", facts).json
+    assert plan["sentences"][0].startswith("2 keys of the queue")
+    assert plan["sentences"][0].endswith("3 tasks waiting and 0 delayed.")
+    assert page.steer("do", "cancel-tag", facts).status == 200
+    assert {result.state for result in results} == {"REVOKED"}
+
+
 def test_dead_letters_are_retried_and_deleted(app: Any, page: Dashboard) -> None:
     app.ranch.purge(app.name)
     first, second = bury(app, "buried"), bury(app, "buried")

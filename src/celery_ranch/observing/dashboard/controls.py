@@ -15,15 +15,24 @@ from celery_ranch.errors import UnknownEntryError
 from celery_ranch.observing.dashboard.answers import BadRequest
 from celery_ranch.observing.dashboard.looking import counts
 from celery_ranch.observing.dashboard.requests import Said, queue_named
+from celery_ranch.observing.notation import written_key
 from celery_ranch.ranch import Ranch
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import KeyPath, valid_share
+from celery_ranch.scheduling.policies import tag_text
 
 __all__ = ["CONTROLS", "Control", "Plan"]
 
 #: How many dead letters are named in one request.
 _MOST_NAMED = 1_000
 
+#: Of how many keys with a tag it is counted what waits.
+_MOST_COUNTED = 1_000
+
+_CANCELLED = (
+    "Their state becomes REVOKED, and chords hear of it. What is sent later is left alone.",
+    "What workers have already runs on.",
+)
 _HOLDS = "It holds at once, for what waits already too."
 _HOLDS_LATER = "It holds for a key when something of it is next stored, leased or ended."
 
@@ -94,7 +103,7 @@ def _limits(ranch: Ranch, said: Said) -> Plan:
 def _pause(ranch: Ranch, said: Said) -> Plan:
     said.only("queue", "key")
     queue, path = _queue(ranch, said), said.key()
-    who = shown_key(path)
+    who = written_key(path)
     return Plan(
         (
             _waiting(ranch, queue, path),
@@ -110,7 +119,7 @@ def _pause(ranch: Ranch, said: Said) -> Plan:
 def _resume(ranch: Ranch, said: Said) -> Plan:
     said.only("queue", "key")
     queue, path = _queue(ranch, said), said.key()
-    who = shown_key(path)
+    who = written_key(path)
     return Plan(
         (
             _waiting(ranch, queue, path),
@@ -140,6 +149,42 @@ def _cancel_task(ranch: Ranch, said: Said) -> Plan:
         "Cancel the task",
         True,
         cancel,
+    )
+
+
+def _cancel_key(ranch: Ranch, said: Said) -> Plan:
+    said.only("queue", "key")
+    queue, path = _queue(ranch, said), said.key()
+    waiting, delayed, _ = counts(ranch, queue, [path])
+    return Plan(
+        (
+            _waiting(ranch, queue, path),
+            f"{_number(waiting + delayed, 'task')} will be dropped, all at one instant.",
+            *_CANCELLED,
+        ),
+        "Cancel all of them",
+        True,
+        partial(_cancelled, ranch, queue, written_key(path), key=path),
+    )
+
+
+def _cancel_tag(ranch: Ranch, said: Said) -> Plan:
+    said.only("queue", "tag")
+    queue, tag = _queue(ranch, said), said.tag()
+    paths = sorted(ranch.engine.tagged(queue, tag_text(*tag)))
+    known = paths[:_MOST_COUNTED]
+    waiting, delayed, _ = counts(ranch, queue, known)
+    more = "" if known == paths else "more than "
+    return Plan(
+        (
+            f"{_number(len(paths), 'key')} of the queue {queue} with the tag {'='.join(tag)}:"
+            f" {more}{_number(waiting, 'task')} waiting and {delayed:,} delayed.",
+            "All of them will be dropped, those of each key at one instant.",
+            *_CANCELLED,
+        ),
+        "Cancel all of them",
+        True,
+        partial(_cancelled, ranch, queue, f"the tag {'='.join(tag)}", tag=tag),
     )
 
 
@@ -178,19 +223,11 @@ CONTROLS: dict[str, Control] = {
     "pause": _pause,
     "resume": _resume,
     "cancel-task": _cancel_task,
+    "cancel-key": _cancel_key,
+    "cancel-tag": _cancel_tag,
     "retry-dead": _retry_dead,
     "delete-dead": _delete_dead,
 }
-
-
-def shown_key(path: KeyPath) -> str:
-    r"""Return a key as sentences name it.
-
-    Example:
-        >>> print(shown_key(("acme", "bell" + chr(7))))
-        acme/bell\x07
-    """
-    return "/".join(part if part.isprintable() else ascii(part)[1:-1] for part in path)
 
 
 def _queue(ranch: Ranch, said: Said) -> str:
@@ -199,7 +236,7 @@ def _queue(ranch: Ranch, said: Said) -> str:
 
 def _named(target: dict[str, Any]) -> str:
     if "key" in target:
-        return shown_key(target["key"])
+        return written_key(target["key"])
     if "tag" in target:
         return "Each key with the tag {}={}".format(*target["tag"])
     return f"By default, each key of {target['depth']} parts"
@@ -219,11 +256,16 @@ def _share_before(ranch: Ranch, queue: str, target: dict[str, Any]) -> str:
 
 
 def _waiting(ranch: Ranch, queue: str, path: KeyPath) -> str:
-    waiting, delayed, in_service = counts(ranch, queue, path)
+    waiting, delayed, in_service = counts(ranch, queue, [path])
     return (
-        f"{shown_key(path)}, with all below it, has {_number(waiting, 'task')} waiting,"
+        f"{written_key(path)}, with all below it, has {_number(waiting, 'task')} waiting,"
         f" {delayed:,} delayed and {in_service:,} with workers, in the queue {queue}."
     )
+
+
+def _cancelled(ranch: Ranch, queue: str, who: str, **whose: Any) -> str:
+    number = ranch.cancel(queue=queue, **whose)
+    return f"{_number(number, 'task')} of {who} in {queue}: cancelled."
 
 
 def _number(number: int, what: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from starlette.datastructures import QueryParams
@@ -15,6 +15,7 @@ from celery_ranch.observing.one_key import key_seen
 from celery_ranch.observing.status import Flow
 from celery_ranch.ranch import PendingTask, Ranch
 from celery_ranch.scheduling.explanation import Explanation
+from celery_ranch.scheduling.figures import MAX_MEASURED
 from celery_ranch.scheduling.model import KeyPath, key_path
 
 __all__ = ["LOOKS", "counts"]
@@ -72,12 +73,15 @@ def _dead(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
     }
 
 
-def counts(ranch: Ranch, queue: str, path: KeyPath) -> tuple[int, int, int]:
-    """Return how many tasks of a key and of all below it wait, are delayed, and workers have."""
-    for found in ranch.engine.measure(queue, [path]):
-        waiting = sum(each.waiting for each in found.stands)
-        return waiting, found.delayed, found.in_service
-    return 0, 0, 0
+def counts(ranch: Ranch, queue: str, paths: Sequence[KeyPath]) -> tuple[int, int, int]:
+    """Return how many tasks of keys and of all below them wait, are delayed, and workers have."""
+    waiting = delayed = in_service = 0
+    for at in range(0, len(paths), MAX_MEASURED):
+        for found in ranch.engine.measure(queue, paths[at : at + MAX_MEASURED]):
+            waiting += sum(each.waiting for each in found.stands)
+            delayed += found.delayed
+            in_service += found.in_service
+    return waiting, delayed, in_service
 
 
 class _Remembering:

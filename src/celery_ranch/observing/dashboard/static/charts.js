@@ -33,7 +33,6 @@ function options(element, chart) {
         stroke: color(element, `--series-${at + 1}`),
         width: 2,
         dash: [[], [6, 4], [2, 3]][at],
-        points: { show: false },
         value: (_, value) => (value == null ? "–" : chart.shown(value)),
       }))],
   };
@@ -42,7 +41,10 @@ function options(element, chart) {
 function draw(element, chart) {
   const before = drawn.get(element);
   if (before && before.dark === darkness.matches && before.series === chart.series.join()) {
-    if (before.stamp !== chart.stamp) before.plot.setData(chart.data);
+    if (before.stamp !== chart.stamp) {
+      before.plot.setData(chart.data);
+      latest(before.plot);
+    }
     before.stamp = chart.stamp;
     return;
   }
@@ -50,6 +52,12 @@ function draw(element, chart) {
   const plot = new uPlot(options(element, chart), chart.data, element);
   drawn.set(element, { plot, dark: darkness.matches, series: chart.series.join(), stamp: chart.stamp });
   size.observe(element);
+  latest(plot);
+}
+
+/** Let the legend tell the latest figures while nobody points at others. */
+function latest(plot) {
+  if (plot.cursor.idx == null) plot.setLegend({ idx: plot.data[0].length - 1 });
 }
 
 /**

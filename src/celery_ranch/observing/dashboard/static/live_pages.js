@@ -104,12 +104,15 @@ const HOURS = ["1", "3", "6"];
 function history(name, query) {
   const { asked, askedError } = state;
   if (!asked?.at) return askedError ? html`<p class="wrong" role="alert">${visible(askedError)}</p>` : nothing;
-  const { at } = asked;
+  // Before workers first counted there is nothing to be seen.
+  const known = asked.ended.findIndex((each) => each != null);
+  const from = Math.max(0, Math.min(known < 0 ? 0 : known - 1, asked.at.length - 10));
+  const at = asked.at.slice(from);
   const stamp = `${at.at(-1)} ${at.length}`;
   const hours = query.get("hours") ?? "6";
   const rate = (value) => `${number(value)}/s`;
   const facts = (title, series, columns, shown, least) => chart({ title, series, shown, stamp, least,
-    data: [at, ...columns.map((each) => asked[each])] });
+    data: [at, ...columns.map((each) => asked[each].slice(from))] });
   return html`<h2>The last ${hours === "1" ? "hour" : `${hours} hours`}, as workers counted</h2>
     <nav aria-label="How far back"><ul class="tags">${HOURS.map((each) => html`<li><a aria-current=${each === hours ? "page" : "false"}
       href=${address("queue", [["name", name], ["hours", each]])}>${each} h</a></li>`)}</ul></nav>
@@ -144,7 +147,7 @@ function queueView(query) {
     ${charts([name])}
     ${history(name, query)}
     ${table({ caption: "Keys", rows: found.keys, id: (each) => each.key.join("\n"), columns: keyColumns(() => name), empty: "Nobody waits." })}
-    ${other.keys || other.waiting ? html`<p>and ${count(other.keys)} other keys with ${count(other.waiting)} tasks
+    ${other.keys ? html`<p>and ${count(other.keys)} other keys with ${count(other.waiting)} tasks
       waiting, ${count(other.delayed)} delayed and ${count(other.leased)} with workers${
         other.received == null ? "" : `; they received ${part(other.received)}`}</p>` : nothing}
     ${table({
