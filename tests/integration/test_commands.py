@@ -282,6 +282,41 @@ def test_what_does_not_wait_is_named_and_the_rest_is_dropped(app: Any, terminal:
     assert result.state == "REVOKED"
 
 
+def test_all_that_waits_at_a_key_and_below_it_is_cancelled(app: Any, terminal: Terminal) -> None:
+    results = [app.send("work", n, lru_key=("acme", f"user-{n % 3}")) for n in range(30)]
+    kept = app.send("work", lru_key="bolt")
+
+    refused = terminal.type("cancel", "--key", "acme", answer="n\n")
+    assert "Drop all that waits at acme and below it" in refused.stderr
+    assert refused.exit_code == 1
+    assert terminal.run("cancel", "--key", "acme", "--yes") == "acme: 30 cancelled\n"
+    assert {result.state for result in results} == {"REVOKED"}
+    assert kept.state == "PENDING"
+    assert terminal.read("cancel", "--key", "acme", "--yes")[0]["cancelled"] == 0
+
+
+def test_all_that_waits_at_keys_with_a_tag_is_cancelled(app: Any, terminal: Terminal) -> None:
+    app.ranch.add_tag("acme", "plan", "trial")
+    app.ranch.add_tag("bolt", "plan", "trial")
+    for key in ("acme", "bolt", "paying"):
+        app.send("work", lru_key=key)
+
+    told = terminal.run("cancel", "--tag", "plan=trial", answer="y\n")
+    assert told == "plan=trial, 2 keys: 2 cancelled\n"
+    assert app.engine.snapshot(app.name).waiting == 1
+
+
+def test_all_that_waits_in_a_queue_is_cancelled(app: Any, terminal: Terminal) -> None:
+    for key in ("acme", "bolt"):
+        app.send("work", lru_key=key)
+    app.send("work", lru_key="acme", queue="images")
+
+    result = terminal.type("cancel", "--all", answer="y\n")
+    assert f"Drop all 2 tasks that wait in {app.name}?" in result.stderr
+    assert result.stdout == f"{app.name}: 2 cancelled\n"
+    assert app.engine.snapshot("images").waiting == 1
+
+
 def test_dead_letters_are_listed_shown_retried_and_deleted(app: Any, terminal: Terminal) -> None:
     first, second = bury(app, "acme", "bolt", reason="a \x1b[31mred\nreason")
 
@@ -334,6 +369,7 @@ WRONGLY_USED = {
     "exactly one of KEY, --tag and --depth": ("share", "acme", "2", "--tag", "plan=gold"),
     "a tag is NAME=VALUE": ("limit", "--tag", "plan", "--none"),
     "at least one limit": ("limit", "acme"),
+    "task ids, or one of --key, --tag and --all": ("cancel", "--all", "--key", "acme"),
     "neither a whole number nor inf": ("limit", "acme", "--backlog", "many"),
     "Missing argument": ("pause",),
     "No such command": ("paws",),
@@ -378,7 +414,9 @@ WORDS = st.one_of(
             "--idle",
         ]
     ),
-    st.sampled_from(["--concurrency", "--backlog", "--yes", "--sort", "list", "show", "retry"]),
+    st.sampled_from(
+        ["--concurrency", "--backlog", "--yes", "--key", "--all", "--sort", "list", "show", "retry"]
+    ),
 )
 
 
