@@ -18,6 +18,7 @@ DOCS = ROOT / "docs"
 
 #: Pages that tests of their own follow, with workers and whatever else they speak of.
 ELSEWHERE = {
+    "how-to/be-alerted.md": "acceptance/test_metrics.py",
     "how-to/come-from-numeric-priorities.md": "acceptance/test_moving_pages.py",
     "how-to/come-from-queues-per-tenant.md": "acceptance/test_moving_pages.py",
     "how-to/drain-and-upgrade.md": "acceptance/test_operating_pages.py",
