@@ -302,7 +302,7 @@ def test_all_that_waits_at_keys_with_a_tag_is_cancelled(app: Any, terminal: Term
         app.send("work", lru_key=key)
 
     told = terminal.run("cancel", "--tag", "plan=trial", answer="y\n")
-    assert told == "plan=trial, 2 keys: 2 cancelled\n"
+    assert told.endswith("plan=trial, 2 keys: 2 cancelled\n")
     assert app.engine.snapshot(app.name).waiting == 1
 
 
@@ -313,7 +313,8 @@ def test_all_that_waits_in_a_queue_is_cancelled(app: Any, terminal: Terminal) ->
 
     result = terminal.type("cancel", "--all", answer="y\n")
     assert f"Drop all 2 tasks that wait in {app.name}?" in result.stderr
-    assert result.stdout == f"{app.name}: 2 cancelled\n"
+    # click 8.1 echoes what is answered.
+    assert result.stdout.endswith(f"{app.name}: 2 cancelled\n")
     assert app.engine.snapshot("images").waiting == 1
 
 
