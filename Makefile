@@ -50,8 +50,9 @@ matrix: $(READY)  ## Run what touches Celery on every version supported (two hou
 matrix-short: $(READY)  ## Run what CI runs of the matrix
 	$(BIN)/nox --session short
 
-bench: $(READY)  ## Measure against plain Celery on the same Redis
+bench: $(READY)  ## Measure against plain Celery on the same Redis, and with many keys
 	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/engine_scaling.py
 
 evenness: $(READY)  ## Replay a log by seconds and set adversaries on it (TRACE=log.swf.gz)
 	$(BIN)/python benchmarks/adversaries.py --write

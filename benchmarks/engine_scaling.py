@@ -1,9 +1,9 @@
 """Measure what leasing and settling cost as more keys have a backlog, and what keys take.
 
-What is timed is the client's side: lease, reply, settle, reply, over a unix
-socket or loopback, with no worker and no Celery. Backlogs of all sizes stand
-on one server at once, and rounds go from one to the next, so that whatever
-else the machine does meets all of them alike.
+What is timed is the client's side: lease, reply, settle, reply, over loopback,
+with no worker and no Celery. Backlogs of all sizes stand on one server at
+once, and rounds go from one to the next, so that whatever else the machine
+does meets all of them alike.
 """
 
 from __future__ import annotations
@@ -13,131 +13,198 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from backlogs import FLAT, KINDS, QUEUE, Backlog, Kind
 from harness import PrivateRedis, machine, private_redis, told
-from rich.console import Console
-from rich.table import Table
+from page import markdown_table, put_into_page
 
-from celery_ranch.engines.redis import RedisEngine
-from celery_ranch.scheduling.model import EngineSettings, Entry, Outcome, OutcomeKind
+from celery_ranch.scheduling.limits import Limits, Rate
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "benchmarks.md"
 BATCHES = (1, 16)
-ENTRIES_PER_KEY = 2
-QUEUE = "celery"
-WORKER = "celery@benchmark-host/0123456789abcdef"
+TARGET_RATIO = 1.5
 MESSAGE = bytes(range(32, 127)) * 10  # about what a small task takes with its headers
+
+#: What memory is measured with: of a key of each of these.
+FOOTPRINTS = (
+    FLAT,
+    Kind("paths of 3 parts", parts=3),
+    Kind("limits of all keys", limits=Limits(concurrency=1_000, rate=Rate(1, 1_000))),
+    Kind("limits of each key", limits=Limits(concurrency=1_000), is_limited_by_key=True),
+)
+ONE_A_DAY = Rate(interval_us=86_400_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one lease and the settling of it cost, the median of many."""
+    """What one lease and the settling of it cost, medians of many."""
 
+    kind: str
     keys: int
     batch: int
-    microseconds: float
+    lease_us: float
     """For the whole batch, on the client's clock."""
+    settle_us: float
+    both_us: float
     ratio: float
-    """To the smallest number of keys, at the same batch."""
+    """To the smallest number of keys, of the same kind and batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What it costs to lease and settle an entry of the one key that may be served."""
+
+    why: str
+    keys: int
+    """How many may not."""
+    both_us: float
+    alone_us: float
+    """Where there is no other key."""
+
+    @property
+    def ratio(self) -> float:
+        """How much more it costs beside the others."""
+        return self.both_us / self.alone_us
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """What entries and keys take of the server's memory, in bytes."""
 
-    message: int
+    kind: str
     per_entry: float
     """At 10 entries a key, the key's part included."""
     per_backlogged_key: float
+    """With its part of the nodes above it."""
     per_idle_key: float
 
 
-class Backlog:
-    """Keys that each have a few entries, under a prefix of their own."""
-
-    def __init__(self, server: PrivateRedis, keys: int, message: bytes = b"-") -> None:
-        self.keys = keys
-        self._message = message
-        self._names = (f"{number:012x}" for number in range(10**9))
-        self.engine = RedisEngine(
-            server.url, f"scale-{keys}:", EngineSettings(idle_key_us=10**15), connection_kwargs={}
-        )
-
-    def fill(self, entries_per_key: int) -> None:
-        """Give each key so many entries, a key after the other, then again."""
-        for _ in range(entries_per_key):
-            for first in range(0, self.keys, 1_000):
-                self._store(range(first, min(first + 1_000, self.keys)))
-
-    def round(self, batch: int) -> float:
-        """Lease and settle a batch; return the seconds. Then store as much anew."""
-        started = time.perf_counter()
-        leases = self.engine.lease(WORKER, [QUEUE], batch).leases
-        kind = OutcomeKind.COMPLETED
-        self.engine.settle(
-            WORKER, [Outcome(kind, lease.queue, lease.entry_id, lease.number) for lease in leases]
-        )
-        seconds = time.perf_counter() - started
-        if len(leases) != batch:
-            raise RuntimeError(f"{len(leases)} entries leased instead of {batch}")
-        self._store([int(lease.key[0].removeprefix("tenant-")) for lease in leases])
-        return seconds
-
-    def drain(self) -> None:
-        """Run everything, so that the keys are idle."""
-        kind = OutcomeKind.COMPLETED
-        while leases := self.engine.lease(WORKER, [QUEUE], 500).leases:
-            self.engine.settle(
-                WORKER, [Outcome(kind, done.queue, done.entry_id, done.number) for done in leases]
-            )
-
-    def _store(self, keys: Sequence[int]) -> None:
-        names = ((f"{next(self._names)}-scaling", f"tenant-{key:08}") for key in keys)
-        self.engine.enqueue([Entry(name, (key,), QUEUE, self._message) for name, key in names])
-
-
-def costs(server: PrivateRedis, sizes: Sequence[int], rounds: int) -> list[Cost]:
+def costs(server: PrivateRedis, kind: Kind, sizes: Sequence[int], rounds: int) -> list[Cost]:
     """Measure lease + settle over backlogs of these numbers of keys."""
-    backlogs = [Backlog(server, size) for size in sizes]
+    backlogs = [Backlog(server, size, kind) for size in sizes]
     for backlog in backlogs:
-        backlog.fill(ENTRIES_PER_KEY)
-    found = []
+        started = time.perf_counter()
+        backlog.fill()
+        _tell(f"{kind.name}: {backlog.keys:,} keys in {time.perf_counter() - started:.1f} s")
+    found: list[Cost] = []
     for batch in BATCHES:
-        seconds: dict[int, list[float]] = {size: [] for size in sizes}
+        taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
         for _ in range(rounds):
             for backlog in backlogs:
-                seconds[backlog.keys].append(backlog.round(batch))
-        medians = {size: statistics.median(taken) for size, taken in seconds.items()}
-        least = medians[min(sizes)]
-        found += [Cost(size, batch, medians[size] * 1e6, medians[size] / least) for size in sizes]
+                taken[backlog.keys].append(backlog.round(batch))
+        least = _both(taken[min(sizes)])
+        for size, seconds in taken.items():
+            lease, settle = (statistics.median(one) for one in zip(*seconds, strict=True))
+            both = _both(seconds)
+            found.append(
+                Cost(kind.name, size, batch, lease * 1e6, settle * 1e6, both * 1e6, both / least)
+            )
     for backlog in backlogs:
-        backlog.engine.close()
+        backlog.close()
     server.client.flushall()
     return found
 
 
-def footprint(server: PrivateRedis, keys: int) -> Footprint:
+def _both(seconds: Sequence[tuple[float, float]]) -> float:
+    return statistics.median(lease + settle for lease, settle in seconds)
+
+
+def blocked(server: PrivateRedis, keys: int, rounds: int) -> list[Blocked]:
+    """Measure the one key that may be served beside many that may not."""
+    return [
+        _beside(server, "paused", Kind("paused"), keys, rounds, _pause_all),
+        _beside(
+            server,
+            "at their concurrency limit",
+            Kind("full", limits=Limits(concurrency=1)),
+            keys,
+            rounds,
+            _hold_one_each,
+        ),
+        _beside(
+            server,
+            "at their rate",
+            Kind("paced", limits=Limits(rate=ONE_A_DAY)),
+            keys,
+            rounds,
+            _run_one_each,
+        ),
+    ]
+
+
+def _beside(
+    server: PrivateRedis,
+    why: str,
+    kind: Kind,
+    keys: int,
+    rounds: int,
+    block: Callable[[Backlog], None],
+) -> Blocked:
+    crowd, alone = Backlog(server, keys + 1, kind), Backlog(server, 1, kind)
+    for backlog in (crowd, alone):
+        # The last key is free, under limits that it does not reach.
+        free = Limits(concurrency=2, rate=Rate(1, 1_000)) if kind.limits else Limits()
+        backlog.engine.set_limits(QUEUE, backlog.key(backlog.keys - 1), free)
+        backlog.fill()
+    block(crowd)
+    taken: dict[Backlog, list[tuple[float, float]]] = {crowd: [], alone: []}
+    for _ in range(rounds):
+        for backlog in taken:
+            taken[backlog].append(backlog.round(1))
+    for backlog in taken:
+        backlog.close()
+    server.client.flushall()
+    return Blocked(why, keys, _both(taken[crowd]) * 1e6, _both(taken[alone]) * 1e6)
+
+
+def _pause_all(backlog: Backlog) -> None:
+    for number in range(backlog.keys - 1):
+        backlog.engine.pause(QUEUE, backlog.key(number))
+
+
+def _hold_one_each(backlog: Backlog) -> None:
+    _lease_one_each(backlog, is_to_run=False)
+
+
+def _run_one_each(backlog: Backlog) -> None:
+    _lease_one_each(backlog, is_to_run=True)
+
+
+def _lease_one_each(backlog: Backlog, *, is_to_run: bool) -> None:
+    """Lease an entry of each key but the last one, whose entries come back."""
+    worker, free, leased = "celery@another-host/0123456789abcdef", backlog.key(backlog.keys - 1), 0
+    while leased < backlog.keys - 1:
+        leases = backlog.lease(500, worker)
+        of_free = [lease for lease in leases if lease.key == free]
+        leased += len(leases) - len(of_free)
+        backlog.settle(leases if is_to_run else of_free, worker)
+        backlog.store(of_free)
+
+
+def footprint(server: PrivateRedis, kind: Kind, keys: int) -> Footprint:
     """Measure the memory of entries and keys, from backlogs that differ in one alone."""
+    half = len(kind.levels)
     empty = server.used_memory_bytes()
-    many_keys = Backlog(server, keys, MESSAGE)
-    many_keys.fill(10)
+    many_keys = Backlog(server, keys, kind, MESSAGE)
+    many_keys.fill(10 // half)
     full = server.used_memory_bytes() - empty
     many_keys.drain()
     idle = server.used_memory_bytes() - empty
-    many_keys.engine.close()
+    many_keys.close()
     server.client.flushall()
 
     empty = server.used_memory_bytes()
-    few_keys = Backlog(server, keys // 10, MESSAGE)
-    few_keys.fill(100)
+    few_keys = Backlog(server, keys // 10, kind, MESSAGE)
+    few_keys.fill(100 // half)
     same_entries = server.used_memory_bytes() - empty
-    few_keys.engine.close()
+    few_keys.close()
     server.client.flushall()
     return Footprint(
-        message=len(MESSAGE),
+        kind=kind.name,
         per_entry=full / keys / 10,
         per_backlogged_key=(full - same_entries) / (keys - keys // 10),
         per_idle_key=idle / keys,
@@ -145,63 +212,111 @@ def footprint(server: PrivateRedis, keys: int) -> Footprint:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print tables, write the JSON; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--keys",
-        type=int,
-        action="append",
-        help="a number of backlogged keys; may be repeated (10, 1000, 100000;"
-        " 1000000 takes about 1 GB)",
-    )
-    parser.add_argument("--rounds", type=int, default=1_000, help="of each measure (1000)")
-    parser.add_argument("--memory-keys", type=int, default=10_000, help="0: not measured (10000)")
-    parser.add_argument("--json", type=Path, help="write the results to this file")
-    options = parser.parse_args(arguments)
-    sizes = sorted(options.keys or [10, 1_000, 100_000])
+    """Measure, print tables, write what is asked for; return the exit code."""
+    options = _options(arguments)
     with private_redis() as server:
         facts = machine(server)
-        memory = footprint(server, options.memory_keys) if options.memory_keys else None
-        measured = costs(server, sizes, options.rounds)
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(_cost_table(measured))
-    if memory is not None:
-        console.print(_memory_table(memory))
-    console.print(told(facts), highlight=False)
-    console.print(f"rounds {options.rounds}, message {len(MESSAGE)} bytes", highlight=False)
+        memory = [footprint(server, kind, options.memory_keys) for kind in FOOTPRINTS]
+        beside = blocked(server, options.blocked_keys, options.rounds)
+        measured = [
+            cost
+            for kind in KINDS
+            for cost in costs(server, kind, sorted(options.keys), options.rounds)
+        ]
+    lines = [
+        f"{told(facts)}. Medians of {options.rounds:,} rounds.",
+        "",
+        *_cost_table(measured),
+        "",
+        *_blocked_table(beside),
+        "",
+        *_memory_table(memory, options.memory_keys),
+    ]
+    print("\n".join(lines))
+    if options.write:
+        put_into_page(PAGE, "scaling", lines)
     if options.json is not None:
         document = {
             "machine": facts,
             "rounds": options.rounds,
             "costs": [asdict(cost) for cost in measured],
-            "memory": asdict(memory) if memory else None,
+            "blocked": [asdict(one) for one in beside],
+            "memory": [asdict(one) for one in memory],
         }
         options.json.write_text(json.dumps(document, indent=2) + "\n")
     return 0
 
 
-def _cost_table(measured: Sequence[Cost]) -> Table:
-    table = Table(title="lease + settle, client-side medians")
-    for name in ("batch", "backlogged keys", "µs", "ratio", "target"):
-        table.add_column(name, justify="right")
-    for cost in measured:
-        us = f"{cost.microseconds:.0f}"
-        table.add_row(str(cost.batch), f"{cost.keys:,}", us, f"{cost.ratio:.2f}", "≤ 1.5")
-    return table
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--keys",
+        type=int,
+        action="append",
+        help="a number of backlogged keys; may be repeated (10, 1000, 100000, 1000000,"
+        " which takes about 2 GB)",
+    )
+    parser.add_argument("--rounds", type=int, help="of each measure (1000)")
+    parser.add_argument("--memory-keys", type=int, help="of the measure of memory (10000)")
+    parser.add_argument("--blocked-keys", type=int, help="that may not be served (10000)")
+    parser.add_argument("--quick", action="store_true", help="whether it works, in some seconds")
+    parser.add_argument("--write", action="store_true", help="write the page's tables")
+    parser.add_argument("--json", type=Path, help="write the results to this file")
+    options = parser.parse_args(arguments)
+    options.keys = options.keys or ([10, 300] if options.quick else [10, 1_000, 100_000, 1_000_000])
+    options.rounds = options.rounds or (10 if options.quick else 1_000)
+    options.memory_keys = options.memory_keys or (300 if options.quick else 10_000)
+    options.blocked_keys = options.blocked_keys or (100 if options.quick else 10_000)
+    return options
 
 
-def _memory_table(memory: Footprint) -> Table:
-    table = Table(title=f"Redis memory, messages of {memory.message} bytes")
-    for name in ("what", "bytes", "target"):
-        table.add_column(name, justify="left" if name == "what" else "right")
-    rows: list[tuple[str, Any, str]] = [
-        ("an entry, at 10 a key", memory.per_entry, "not above plain"),
-        ("a backlogged key", memory.per_backlogged_key, "≤ 600"),
-        ("an idle key", memory.per_idle_key, "≤ 200"),
+def _tell(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
+
+
+def _cost_table(measured: Sequence[Cost]) -> list[str]:
+    head = ["lease + settle", "keys", "batch", "lease", "settle", "both", "ratio", "met"]
+    rows = [
+        [
+            cost.kind,
+            f"{cost.keys:,}",
+            str(cost.batch),
+            *(f"{us:.0f} µs" for us in (cost.lease_us, cost.settle_us, cost.both_us)),
+            f"{cost.ratio:.2f}",
+            "yes" if cost.ratio <= TARGET_RATIO else "**no**",
+        ]
+        for cost in measured
     ]
-    for what, size, target in rows:
-        table.add_row(what, f"{size:.0f}", target)
-    return table
+    return markdown_table(head, rows)
+
+
+def _blocked_table(measured: Sequence[Blocked]) -> list[str]:
+    head = ["one key beside others that are", "others", "both", "alone", "ratio"]
+    rows = [
+        [
+            one.why,
+            f"{one.keys:,}",
+            f"{one.both_us:.0f} µs",
+            f"{one.alone_us:.0f} µs",
+            f"{one.ratio:.2f}",
+        ]
+        for one in measured
+    ]
+    return markdown_table(head, rows)
+
+
+def _memory_table(measured: Sequence[Footprint], keys: int) -> list[str]:
+    head = [f"Redis memory, {keys:,} keys", "an entry", "a backlogged key", "an idle key"]
+    rows: list[list[Any]] = [
+        [
+            one.kind,
+            f"{one.per_entry:.0f} B",
+            f"{one.per_backlogged_key:.0f} B",
+            f"{one.per_idle_key:.0f} B",
+        ]
+        for one in measured
+    ]
+    return markdown_table(head, rows)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,20 @@ def test_a_log_replayed_by_seconds_gives_each_way_its_indices(tmp_path):
         assert row["way"] in output
 
 
+@pytest.mark.slow
+def test_the_scaling_benchmark_measures_every_kind_of_backlog_and_what_keys_take(tmp_path):
+    output, results = run_benchmark(tmp_path, "engine_scaling.py", "--quick")
+    measured = [(cost["kind"], cost["keys"], cost["batch"]) for cost in results["costs"]]
+    kinds = dict.fromkeys(kind for kind, _, _ in measured)
+    assert len(kinds) == 5
+    assert measured == [(kind, n, batch) for kind in kinds for batch in (1, 16) for n in (10, 300)]
+    assert [cost["ratio"] for cost in results["costs"] if cost["keys"] == 10] == [1.0] * 10
+    assert len(results["blocked"]) == 3
+    assert len(results["memory"]) == 4
+    for name in (*kinds, *(one["why"] for one in results["blocked"])):
+        assert f"| {name} |" in output
+
+
 def test_without_a_log_the_replay_says_what_it_needs(tmp_path):
     done = subprocess.run(
         [sys.executable, str(BENCHMARKS / "even_seconds.py"), "nowhere.swf"],
