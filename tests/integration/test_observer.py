@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 
 from celery_ranch import ConfigurationError, Ranch
@@ -45,7 +46,7 @@ def put(ranch: Ranch, key: str | KeyPath, count: int, *, wait: float = 0, **fact
 
 
 def many(ranch: Ranch, count: int) -> None:
-    entries = [Entry(f"e{n}", (f"k{n}",), "q", b"") for n in range(count)]
+    entries = [Entry(f"e{count}-{n}", (f"k{n}",), "q", b"") for n in range(count)]
     for start in range(0, count, 1_000):
         ranch.engine.enqueue(entries[start : start + 1_000])
 
@@ -313,6 +314,48 @@ def test_workers_are_told_of_by_what_they_said(ranch: Ranch) -> None:
     assert (alive.worker, alive.is_alive, alive.leased) == ("w", True, 2)
     assert (alive.host, alive.pid, alive.capacity, alive.queues) == ("here", 7, 4, ("q",))
     assert dead.beat_age > 60 > alive.beat_age
+
+
+# -- the store ---------------------------------------------------------------------------
+
+
+def test_a_look_asks_no_more_of_the_store_for_many_keys_than_for_few(
+    redis_url: str, redis_prefix: str, own_redis: Any
+) -> None:
+    app = Celery("observed", set_as_current=False)
+    app.conf.celery_ranch = {"url": own_redis.url, "redis_prefix": redis_prefix}
+    ranch, asked = Ranch(app), []
+    with own_redis.client() as client:
+        for count in (500, 20_000):
+            many(ranch, count)
+            observer = Observer(ranch)
+            for _ in range(2):
+                client.config_resetstat()
+                observer.look()
+                stats = client.info("commandstats")
+                asked.append(sum(each["calls"] for each in stats.values()))
+    ranch.engine.close()
+    assert max(asked[2:]) < 1.5 * max(asked[:2]) < 6_000
+
+
+def test_what_is_of_another_type_is_replaced_by_the_next_report(
+    redis_url: str, redis_prefix: str
+) -> None:
+    app = Celery("observed", set_as_current=False)
+    app.conf.celery_ranch = {"url": redis_url, "redis_prefix": redis_prefix}
+    ranch = Ranch(app)
+    put(ranch, "a", 1)
+    report(ranch, ran("a", 3))
+    with redis.Redis.from_url(redis_url) as client:
+        for pattern in ("*:service:*", "*reporters", "*worker:*"):
+            for name in client.scan_iter(f"{redis_prefix}{pattern}"):
+                client.delete(name)
+                client.lpush(name, "a list")
+    report(ranch, ran("a", 4))
+    status = Observer(ranch).look()
+    ranch.engine.close()
+    assert status.queues[0].flow.run.count == 4
+    assert [worker.worker for worker in status.workers] == ["w"]
 
 
 # -- the forms ---------------------------------------------------------------------------

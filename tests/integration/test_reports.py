@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from celery_ranch.observing.observer import Observer
 from celery_ranch.scheduling.service import Tally, quantile_us
 from tests.servers import eventually
 from tests.workers import FairApp
@@ -81,6 +82,8 @@ def test_a_worker_says_how_it_is_and_is_forgotten_by_and_by(tmp_path: Any, redis
         shown = eventually(is_busy, 30, "the worker says that two slots are taken")
         facts = shown.facts
         assert shown.worker.startswith(f"w1@{app.name}:")
+        [row] = Observer(app.ranch).look().workers
+        assert (row.is_alive, row.pid, row.capacity, row.leased) == (True, worker.pid, 3, 2)
         assert (shown.held, facts.queues, facts.capacity, facts.pid) == (
             2,
             (app.name,),

@@ -21,12 +21,20 @@
 -- buckets only, '/' and its name; without a name: of keys not told apart. Of a bucket, s
 -- is how many entries the queue had ever stored when it began, and t is when that was.
 now = time_of(now)
-redis.call('ZADD', reporters, now, worker)
+
+-- What is of another type there is not ours.
+local function ours(command, key)
+  if is_mistyped(redis.pcall(command, key)) then redis.call('DEL', key) end
+  return key
+end
+
+redis.call('ZADD', ours('ZCARD', reporters), now, worker)
 redis.call('ZREMRANGEBYSCORE', reporters, '-inf', now - facts_ms * 1000)
 redis.call('SET', worker_of(queues, worker), facts, 'PX', facts_ms)
 
 local function bucket(q, seconds, kept_ms)
-  local name = service_of(q, seconds, math.floor(now / 1000000 / seconds) * seconds)
+  local start = math.floor(now / 1000000 / seconds) * seconds
+  local name = ours('HLEN', service_of(q, seconds, start))
   redis.call('HSETNX', name, 's', text(q.stored))
   redis.call('HSETNX', name, 't', text(now))
   redis.call('PEXPIRE', name, kept_ms)
@@ -39,7 +47,7 @@ for at = first_base, #KEYS do
   if q.stored > 0 then
     q.short = bucket(q, 10, 920000)
     q.long = bucket(q, 60, 21720000)
-    q.ever = service_of(q, 0, 0)
+    q.ever = ours('HLEN', service_of(q, 0, 0))
     q.is_full = redis.call('HLEN', q.short) >= most
   end
   opened[#opened + 1] = q
