@@ -297,6 +297,30 @@ def test_what_a_worker_said_is_forgotten_when_it_is_silent_for_long(in_use: Engi
     assert [worker.worker for worker in in_use.watched()[0]] == ["here"]
 
 
+def test_a_worker_that_has_taken_its_leave_is_shown_no_longer(in_use: Engine) -> None:
+    settle(in_use, lease_one(in_use), OutcomeKind.RELEASED)
+    report(in_use, worker="stays")
+    in_use.report("w1", ServiceReport(FACTS, {QUEUE: (tally(),)}, is_last=True), now_us=NOW)
+    assert [worker.worker for worker in in_use.watched()[0]] == ["stays"]
+    assert in_use.snapshot(QUEUE, now_us=NOW).workers == 0
+    assert of(in_use.service(QUEUE))[5, None].finished == tally().finished
+    assert not in_use.heartbeat("w1", now_us=NOW)
+
+
+def test_what_a_worker_has_when_it_takes_its_leave_is_taken_back(in_use: Engine) -> None:
+    in_use.reap(10, now_us=NOW)
+    lease_one(in_use)
+    in_use.report("w1", ServiceReport(FACTS, is_last=True), now_us=NOW)
+    ((worker,), _) = in_use.watched()
+    assert (worker.worker, worker.held, worker.facts) == ("w1", 1, None)
+    for at in range(1, 8):
+        reaped = in_use.reap(10, now_us=NOW + at * LEASE_US // 4)
+        if reaped.released:
+            break
+    assert reaped.released == 1
+    assert in_use.watched()[0] == ()
+
+
 def test_so_many_workers_are_shown_as_asked_for(in_use: Engine) -> None:
     for number in range(7):
         report(in_use, worker=f"w{number}", now_us=NOW + number)

@@ -52,6 +52,20 @@ def test_a_worker_reports_what_ended_of_each_key(tmp_path: Any, redis_url: str, 
     app.close()
 
 
+def test_a_worker_that_is_stopped_has_told_all_and_is_gone_at_once(
+    tmp_path: Any, redis_url: str
+) -> None:
+    app = FairApp(tmp_path, redis_url)
+    with app.worker(concurrency=1) as worker:
+        for value in range(3):
+            app.send("note", value, lru_key="acme").get(timeout=30)
+        assert worker.stop() == 0
+    assert app.engine.watched()[0] == ()
+    assert app.engine.snapshot(app.name).workers == 0
+    assert tallies(app)[None].finished == 3
+    app.close()
+
+
 def test_waits_and_runs_are_measured_by_the_store_and_the_worker(
     tmp_path: Any, redis_url: str
 ) -> None:

@@ -49,9 +49,13 @@ class MemoryFigures(MemoryControl):
         with self._changed:
             now_us = self._now_us(now_us)
             self._reported[worker] = _Reported(now_us, report.facts)
+            if report.is_last:
+                del self._reported[worker]
             for queue in {*report.facts.queues, *report.tallies}:
                 if queue in self._names():
                     self._count(queue, report.tallies.get(queue, ()), now_us)
+                    if report.is_last:
+                        self._queues[queue].leases.forget_if_empty(worker)
             self._forget(now_us)
 
     def service(self, queue: str, bucket: Bucket | None = None) -> Service:

@@ -120,6 +120,6 @@ class Leases:
         return [worker for _, worker in sorted(dead)]
 
     def forget_if_empty(self, worker: str) -> None:
-        """Forget a dead worker that holds nothing."""
+        """Forget a dead or leaving worker that holds nothing."""
         if worker not in self._held:
-            del self._until_us[worker]
+            self._until_us.pop(worker, None)

@@ -46,6 +46,7 @@ class RedisFigures(RedisControl):
             facts=wire_figures.facts_text(report.facts),
             facts_ms=self.settings.lease_us // 1_000 * 3 + 60_000,
             most=MAX_BUCKET_COUNTS,
+            is_last=int(report.is_last),
         )
         command = load_script("report").command(named, bases, counts)
         return Request("report", command, lambda _: None)

@@ -325,7 +325,8 @@ class Engine(Protocol):
         """Keep what a worker counted, and what it says of itself, for whoever looks.
 
         Counts of keys are kept for a quarter of an hour, in buckets of 10
-        seconds, those of levels for 6 hours, in such of 60, and ever.
+        seconds, those of levels for 6 hours, in such of 60, and ever. After its
+        last report a worker that has no leases is not known any more.
         """
         ...
 

@@ -168,15 +168,15 @@ class WorkerFacts:
     pid: int
     version: str
     """Of celery-ranch."""
-    capacity: int
+    capacity: int = 0
     """How many tasks its pool runs at once."""
-    slots_taken: int
+    slots_taken: int = 0
     """Entries that count against it: running, or leased to run."""
-    lookahead: int
+    lookahead: int = 0
     """How many entries it likes to have at hand beyond its capacity."""
-    stocked: int
+    stocked: int = 0
     """How many of those it has."""
-    run_seconds: float | None
+    run_seconds: float | None = None
     """Its running estimate of what a task takes."""
 
 
@@ -186,6 +186,8 @@ class ServiceReport:
 
     facts: WorkerFacts
     tallies: Mapping[str, tuple[Tally, ...]] = field(default_factory=dict)
+    is_last: bool = False
+    """Whether the worker ends, and is to be shown no longer."""
 
 
 @dataclass(frozen=True, slots=True)

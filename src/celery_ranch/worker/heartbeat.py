@@ -90,7 +90,6 @@ class Heartbeat:
         while not self._is_stopping:
             self._try(self._beat)
             self._pause(self._wait_seconds)
-        self._say_service()
         if not isinstance(self._verbs, MemoryEngine):
             self._verbs.close()
 
@@ -119,11 +118,14 @@ class Heartbeat:
     def _say_service(self) -> None:
         """Report what was run; a report that does not arrive loses counts and nothing else."""
         self._next_report = monotonic() + self._report_seconds
-        try:
-            self._verbs.report(self._worker, self._report())
-        except Exception as error:
-            # Whether the store is away others find out, and say.
-            self._outage.journal.say(logger.debug, "What was run is not reported: %r", error)
+        with self._speaking:
+            if self._is_stopping:
+                return
+            try:
+                self._verbs.report(self._worker, self._report())
+            except Exception as error:
+                # Whether the store is away others find out, and say.
+                self._outage.journal.say(logger.debug, "What was run is not reported: %r", error)
 
     def _speak(self) -> None:
         """Say what has waited since the last look.

@@ -33,6 +33,11 @@ class Outage:
         # Reentrant for the sake of signal handlers, as the lease book's.
         self._lock = native("_thread", "RLock")()
 
+    @property
+    def is_on(self) -> bool:
+        """Whether the store is away."""
+        return bool(self._parts)
+
     def begin(self, part: str, error: Exception) -> None:
         """Note that a part of the worker does not reach the store."""
         with self._lock:

@@ -62,6 +62,7 @@ class FairStep(bootsteps.StartStopStep):
         self._outage = Outage()
         self._book = LeaseBook(self._on_outcome, settings.lease_seconds)
         self._jobs: tuple[Any, ...] = ()
+        self._served: tuple[str, ...] = ()
         # What Celery calls when the broker's connection broke, to drop what it held.
         self._forget, c.on_close = c.on_close, self._on_connection_lost
         self._pipes = ResultPipes()
@@ -140,6 +141,8 @@ class FairStep(bootsteps.StartStopStep):
 
     def stop(self, c: Any) -> None:
         """Stop leasing; what runs goes on and is still reported."""
+        # When the step shuts down, Celery's consumer of tasks is gone.
+        self._served = self._queues(c)() or self._served
         if self._driver is not None:
             self._driver.stop_leasing()
 
@@ -162,6 +165,7 @@ class FairStep(bootsteps.StartStopStep):
             self._finisher.stop()
             self._finisher = None
         self._replace(None)
+        self._take_leave()
 
     def info(self, c: Any) -> dict[str, Any]:
         """Return the `celery_ranch` section of `celery inspect stats`."""
@@ -192,6 +196,17 @@ class FairStep(bootsteps.StartStopStep):
             run_seconds=self._capacity.run_seconds,
         )
         return ServiceReport(facts, self._counts.take())
+
+    def _take_leave(self) -> None:
+        """Report for the last time, so that nobody takes this worker for lost."""
+        if self._outage.is_on:
+            return
+        facts = WorkerFacts(self._served, gethostname(), os.getpid(), self._version)
+        try:
+            report = ServiceReport(facts, self._counts.take(), is_last=True)
+            self._ranch.engine.report(self.worker, report)
+        except StoreError as error:
+            logger.debug("The store does not know that this worker ends: %s", error)
 
     def _queues(self, c: Any) -> Any:
         def fair_queues() -> tuple[str, ...]:

@@ -10,6 +10,7 @@
 --        facts_ms   num   for how long that is kept, in milliseconds
 --        most       num   how many counts a bucket has before keys that are new in it
 --                         are not told apart
+--        is_last    num   1: the worker ends; it is shown no longer
 --        count...   str   of each count three: its queue's place among the bases (from
 --                         1), field, how many more
 -- GIVES  reported
@@ -31,6 +32,10 @@ end
 redis.call('ZADD', ours('ZCARD', reporters), now, worker)
 redis.call('ZREMRANGEBYSCORE', reporters, '-inf', now - facts_ms * 1000)
 redis.call('SET', worker_of(queues, worker), facts, 'PX', facts_ms)
+if is_last == 1 then
+  redis.call('ZREM', reporters, worker)
+  redis.call('DEL', worker_of(queues, worker))
+end
 
 local function bucket(q, seconds, kept_ms)
   local start = math.floor(now / 1000000 / seconds) * seconds
@@ -51,6 +56,10 @@ for at = first_base, #KEYS do
     q.is_full = redis.call('HLEN', q.short) >= most
   end
   opened[#opened + 1] = q
+  -- What it still holds is taken back when its heartbeat has run out.
+  if is_last == 1 and redis.call('EXISTS', held_of(q, worker)) == 0 then
+    redis.call('ZREM', q.workers, worker)
+  end
 end
 
 for at = first_count, #ARGV, 3 do
