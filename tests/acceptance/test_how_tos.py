@@ -178,4 +178,4 @@ def test_every_page_with_code_is_followed_by_a_test_that_there_is():
         assert (ROOT / "tests" / test).exists(), test
     languages = {block.language for found in PAGES.values() for block in found}
     # The others show what is read, not run.
-    assert languages - {"", "diff", "ini", "text"} == {"bash", "python"}
+    assert languages - {"", "diff", "ini", "nginx", "text"} == {"bash", "python"}

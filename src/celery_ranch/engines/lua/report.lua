@@ -58,7 +58,7 @@ for at = first_base, #KEYS do
   opened[#opened + 1] = q
   -- What it still holds is taken back when its heartbeat has run out.
   if is_last == 1 and redis.call('EXISTS', held_of(q, worker)) == 0 then
-    redis.call('ZREM', q.workers, worker)
+    redis.pcall('ZREM', q.workers, worker)
   end
 end
 
