@@ -5,12 +5,9 @@ from __future__ import annotations
 import pytest
 
 from celery_ranch.observing.history import History
-from celery_ranch.observing.one_key import key_seen
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.limits import Limits
-from celery_ranch.scheduling.model import Entry
 from celery_ranch.scheduling.service import ServiceReport, Tally
-from tests.conformance.histories import NOW, QUEUE, SECOND, entries, lease, store
+from tests.conformance.histories import NOW, QUEUE, SECOND, entries, store
 from tests.conformance.test_figures import FACTS
 
 MINUTE = 60 * SECOND
@@ -61,16 +58,3 @@ def test_minutes_that_are_over_are_asked_for_once(engine: Engine) -> None:
     report(engine, 0, finished=6)
     assert history.read(1, START + 200) == before
     assert History(engine, QUEUE).read(1, START + 200) != before
-
-
-def test_a_key_alone_is_seen_as_it_stands(engine: Engine) -> None:
-    store(engine, [Entry(f"{at}", ("a", "b"), QUEUE, b"") for at in range(3)], entries("c", 1))
-    engine.set_limits(QUEUE, ("a",), Limits(concurrency=1))
-    lease(engine, now_us=NOW)
-    seen = key_seen(engine, QUEUE, ("a",))
-    assert seen is not None
-    assert (seen.key, seen.waiting, seen.leased, seen.children) == (("a",), 2, 1, 1)
-    [limit] = seen.limits
-    assert (limit.kind, limit.used, limit.most, limit.is_reached) == ("concurrency", 1, 1, True)
-    assert not seen.is_paused
-    assert key_seen(engine, QUEUE, ("unknown",)) is None

@@ -11,14 +11,14 @@ from starlette.datastructures import QueryParams
 from celery_ranch.observing.dashboard.answers import BadRequest
 from celery_ranch.observing.dashboard.requests import asked, queue_named
 from celery_ranch.observing.history import History
-from celery_ranch.observing.one_key import key_seen
+from celery_ranch.observing.observer import Observer
 from celery_ranch.observing.status import Flow
 from celery_ranch.ranch import PendingTask, Ranch
 from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.figures import MAX_MEASURED
 from celery_ranch.scheduling.model import KeyPath, key_path
 
-__all__ = ["LOOKS", "counts"]
+__all__ = ["counts", "looks"]
 
 Look: TypeAlias = Callable[[Ranch, QueryParams], dict[str, Any]]
 
@@ -34,21 +34,27 @@ _WATCHED_US = 60_000_000
 _MOST_QUEUES = 1_000
 
 
-def _key(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
-    """Return one key as it stands, and the first of its tasks."""
-    queue, path = queue_named(ranch, params.get("queue")), _path(params)
-    snapshot = ranch.key(path, queue)
-    pending = ranch.pending(path, queue, asked(params, "offset", 0, _MOST_SKIPPED), _PAGE)
-    return {
-        "queue": queue,
-        "key": path,
-        "status": key_seen(ranch.engine, queue, path),
-        "share": snapshot.share,
-        "is_paused": snapshot.is_paused,
-        "tags": snapshot.tags,
-        "data": ranch.custom_data(path, queue),
-        "tasks": [_task(each) for each in pending],
-    }
+class _SeeingKeys:
+    """Tells of keys, and knows more of those that it is asked for again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._observer: Observer | None = None
+
+    def __call__(self, ranch: Ranch, params: QueryParams) -> dict[str, Any]:
+        """Return one key as it stands, and the first of its tasks."""
+        queue, path = queue_named(ranch, params.get("queue")), _path(params)
+        offset = asked(params, "offset", 0, _MOST_SKIPPED)
+        with self._lock:
+            self._observer = self._observer or Observer(ranch)
+            status = self._observer.key(path, queue)
+        return {
+            "queue": queue,
+            "status": status,
+            "tags": ranch.key(path, queue).tags,
+            "data": ranch.custom_data(path, queue),
+            "tasks": [_task(each) for each in ranch.pending(path, queue, offset, _PAGE)],
+        }
 
 
 def _dead(ranch: Ranch, params: QueryParams) -> dict[str, Any]:
@@ -141,13 +147,17 @@ class _Explaining:
         self._before[told.queue] = told
 
 
-#: By the last part of their addresses.
-LOOKS: dict[str, Look] = {
-    "key": _key,
-    "dead": _dead,
-    "task": _Explaining(),
-    "history": _Remembering(),
-}
+def looks() -> dict[str, Look]:
+    """Return what can be looked for by one page's server, by the last part of its address.
+
+    Some remember what they saw, of one application's queues.
+    """
+    return {
+        "key": _SeeingKeys(),
+        "dead": _dead,
+        "task": _Explaining(),
+        "history": _Remembering(),
+    }
 
 
 def _is_unicode(text: str) -> bool:

@@ -24,7 +24,7 @@ from celery_ranch.errors import RanchError
 from celery_ranch.observing.dashboard.answers import answer, failure, refusal_of
 from celery_ranch.observing.dashboard.controls import CONTROLS, Control
 from celery_ranch.observing.dashboard.feed import MAX_VIEWERS, Feed
-from celery_ranch.observing.dashboard.looking import LOOKS
+from celery_ranch.observing.dashboard.looking import looks
 from celery_ranch.observing.dashboard.requests import Said
 from celery_ranch.observing.dashboard.security import METRICS_PATH, Guard, Rights
 from celery_ranch.observing.metrics.exporter import Exporter
@@ -62,7 +62,7 @@ def make_site(ranch: Ranch, rights: Rights, *, look_seconds: float = 1.0) -> Sta
             Route("/api/session", partial(_session, ranch, rights)),
             Route("/api/live", partial(_live, feed)),
             Route(METRICS_PATH, partial(_metrics, Exporter(ranch))),
-            *(Route(f"/api/{name}", _looking(ranch, look)) for name, look in LOOKS.items()),
+            *(Route(f"/api/{name}", _looking(ranch, look)) for name, look in looks().items()),
             *([] if rights.is_read_only else _controls(ranch)),
         ],
         middleware=[Middleware(Guard, rights=rights)],

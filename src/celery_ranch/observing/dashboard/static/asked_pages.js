@@ -19,7 +19,7 @@ export const key = {
     const path = query.getAll("part");
     const title = html`<h1 tabindex="-1">Key <span title=${writtenKey(path)}>${foreign(path.length > 1 ? writtenKey(path) : visible(path[0] ?? ""), 60)}</span></h1>`;
     const { asked } = state;
-    if (!asked?.key) return html`${title}${wrong()}${state.askedError ? nothing : ASKING}`;
+    if (!asked?.status) return html`${title}${wrong()}${state.askedError ? nothing : ASKING}`;
     const { queue: name, status, tasks } = asked;
     const facts = { queue: name, key: path };
     const after = { done: again };
@@ -27,28 +27,27 @@ export const key = {
     return html`${title}${wrong()}
       <p>In the queue ${queueLink(name)}${above.length ? html`, below ${keyLink(name, above)}` : nothing}.</p>
       ${tiles([
-        ["Waiting", count(status?.waiting ?? 0)], ["Delayed", count(status?.delayed ?? 0)], ["With workers", count(status?.leased ?? 0)],
-        ["State", asked.is_paused ? html`<span class="held">paused</span>` : status ? held(status) : "nothing of it is stored"],
-        ["Share", number(asked.share)],
-        status && ["Entitled to", part(status.entitled)], status && ["Received", part(status.received)],
-        status && ["Oldest wait", seconds(status.oldest_wait)],
-        status && ["Ended", perSecond(status.flow.finished_per_second)],
-        status && ["Wait, half / 95 %", spread(status.flow.wait)], status && ["Run, half / 95 %", spread(status.flow.run)],
-        status && ["Last leased", ago(status.last_leased)],
-        status?.children && ["Keys below it", count(status.children)],
+        ["Waiting", count(status.waiting)], ["Delayed", count(status.delayed)], ["With workers", count(status.leased)],
+        ["State", held(status)], ["Share", number(status.share)],
+        ["Entitled to", part(status.entitled)], ["Received", part(status.received)],
+        ["Oldest wait", seconds(status.oldest_wait)],
+        ["Stored", perSecond(status.flow.enqueued_per_second)], ["Ended", perSecond(status.flow.finished_per_second)],
+        ["Wait, half / 95 %", spread(status.flow.wait)], ["Run, half / 95 %", spread(status.flow.run)],
+        ["Last leased", ago(status.last_leased)],
+        status.children && ["Keys below it", count(status.children)],
       ])}
       <div class="buttons">
-        ${asked.is_paused ? button("resume", "Resume …", facts, after) : button("pause", "Pause …", facts, after)}
+        ${status.is_paused ? button("resume", "Resume …", facts, after) : button("pause", "Pause …", facts, after)}
         ${button("share", "Share …", facts, after)}${button("limits", "Limits …", facts, after)}
         ${button("move-key", "Move …", facts, after)}
         ${button("cancel-key", "Cancel all …", facts, { ...after, danger: true })}
       </div>
-      ${status?.limits.length ? table({
+      ${status.limits.length ? table({
         caption: "Limits", rows: status.limits, id: (each) => each.kind,
         columns: [["Limit", (each) => each.kind], ["Used", (each) => number(each.used)], ["At most", (each) => number(each.most)],
           ["Regained", (each) => perSecond(each.per_second)], ["State", (each) => (each.is_reached ? html`<span class="held">reached</span>` : "has room"), "text"]],
       }) : nothing}
-      ${status?.levels.length ? table({
+      ${status.levels.length ? table({
         caption: "Levels", rows: status.levels, id: (each) => each.level,
         columns: [["Level", (each) => each.level], ["Waiting", (each) => count(each.waiting)], ["Ahead of the others by", (each) => number(each.lead)],
           ["State", (each) => (each.is_racing ? "stands for its turn" : "does not stand for its turn"), "text"]],

@@ -25,6 +25,7 @@ function options(element, chart) {
     height: HEIGHT,
     cursor: { drag: { x: false, y: false } },
     legend: { live: true },
+    hooks: { ready: [latest] },
     scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), Math.max(high ?? 0, chart.least ?? 1) * 1.05] } },
     axes: [{ ...lines, space: 70 }, { ...lines, size: 56, values: (_, ticks) => ticks.map(chart.shown) }],
     series: [{ value: (_, at) => (at == null ? "" : new Date(at * 1000).toLocaleTimeString()) },
@@ -52,7 +53,6 @@ function draw(element, chart) {
   const plot = new uPlot(options(element, chart), chart.data, element);
   drawn.set(element, { plot, dark: darkness.matches, series: chart.series.join(), stamp: chart.stamp });
   size.observe(element);
-  latest(plot);
 }
 
 /** Let the legend tell the latest figures while nobody points at others. */
