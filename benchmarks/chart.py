@@ -33,13 +33,14 @@ def draw_shares(
         height=560,
         js=(),
         legend_at_bottom=True,
-        legend_at_bottom_columns=2,
+        # pygal forgets the height of a row that is not full.
+        legend_at_bottom_columns=1 if len(shares) % 2 else 2,
         truncate_legend=-1,
         spacing=24,
         margin=24,
         value_formatter=lambda share: f"{share:.1f}",
         title=f"Worker time of each {tenant} while all of them had work waiting",
-        y_title="even shares",
+        y_title="multiples of an even share",
         x_title=tenant,
     )
     # The same data draw the same file: pygal would take a random name.
