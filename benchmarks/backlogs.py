@@ -23,7 +23,7 @@ from celery_ranch.scheduling.model import (
 )
 from celery_ranch.scheduling.policies import Depth
 
-__all__ = ["FLAT", "KINDS", "QUEUE", "Backlog", "Kind"]
+__all__ = ["FLAT", "KINDS", "QUEUE", "Backlog", "Kind", "Round"]
 
 QUEUE = "celery"
 WORKER = "celery@benchmark-host/0123456789abcdef"
@@ -57,6 +57,22 @@ KINDS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What it took to lease and settle a batch, in microseconds."""
+
+    lease_us: float
+    """On the client's clock."""
+    settle_us: float
+    redis_us: float
+    """Of both together, on the server's clock: the scripts alone."""
+
+    @property
+    def both_us(self) -> float:
+        """What the client waited for both."""
+        return self.lease_us + self.settle_us
+
+
 class Backlog:
     """Keys that each have entries, under a prefix of their own.
 
@@ -72,6 +88,7 @@ class Backlog:
     ) -> None:
         self.keys = keys
         self.kind = kind
+        self._server = server
         self._message = message
         self._numbers = count()
         self._children = max(2, round(keys ** (1 / kind.parts)))
@@ -113,17 +130,19 @@ class Backlog:
         outcomes = [Outcome(kind, one.queue, one.entry_id, one.number) for one in leases]
         self.engine.settle(worker, outcomes)
 
-    def round(self, batch: int) -> tuple[float, float]:
-        """Lease and settle a batch; return the seconds of each. Then store as much anew."""
+    def round(self, batch: int) -> Round:
+        """Lease and settle a batch, then store as much anew; return what the first two took."""
+        before = self._script_us()
         started = time.perf_counter()
         leases = self.lease(batch)
         leased = time.perf_counter()
         self.settle(leases)
         settled = time.perf_counter()
+        in_redis = self._script_us() - before
         if len(leases) != batch:
             raise RuntimeError(f"{len(leases)} entries leased instead of {batch}")
         self.store(leases)
-        return leased - started, settled - leased
+        return Round((leased - started) * 1e6, (settled - leased) * 1e6, in_redis)
 
     def store(self, leases: Sequence[Lease]) -> None:
         """Store as much anew, of the same keys and levels, as was leased."""
@@ -137,6 +156,11 @@ class Backlog:
     def close(self) -> None:
         """Disconnect."""
         self.engine.close()
+
+    def _script_us(self) -> int:
+        """Return for how long the server has run scripts so far, in microseconds."""
+        told = self._server.client.info("commandstats")
+        return int(told.get("cmdstat_evalsha", {"usec": 0})["usec"])
 
     def _batches(self) -> Iterator[range]:
         for first in range(0, self.keys, MAX_BATCH):

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backlogs import FLAT, KINDS, QUEUE, Backlog, Kind
+from backlogs import FLAT, KINDS, QUEUE, Backlog, Kind, Round
 from harness import PrivateRedis, machine, private_redis, told
 from page import markdown_table, put_into_page
 
@@ -52,6 +52,9 @@ class Cost:
     both_us: float
     ratio: float
     """To the smallest number of keys, of the same kind and batch."""
+    redis_us: float
+    """Of both, the scripts alone on the server's clock."""
+    redis_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,8 @@ class Blocked:
     both_us: float
     alone_us: float
     """Where there is no other key."""
-
-    @property
-    def ratio(self) -> float:
-        """How much more it costs beside the others."""
-        return self.both_us / self.alone_us
+    redis_us: float
+    alone_redis_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,25 @@ def costs(server: PrivateRedis, kind: Kind, sizes: Sequence[int], rounds: int) -
         _tell(f"{kind.name}: {backlog.keys:,} keys in {time.perf_counter() - started:.1f} s")
     found: list[Cost] = []
     for batch in BATCHES:
-        taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
+        taken: dict[int, list[Round]] = {size: [] for size in sizes}
         for _ in range(rounds):
             for backlog in backlogs:
                 taken[backlog.keys].append(backlog.round(batch))
-        least = _both(taken[min(sizes)])
-        for size, seconds in taken.items():
-            lease, settle = (statistics.median(one) for one in zip(*seconds, strict=True))
-            both = _both(seconds)
+        least = _medians(taken[min(sizes)])
+        for size, these in taken.items():
+            both, redis = _medians(these)
             found.append(
-                Cost(kind.name, size, batch, lease * 1e6, settle * 1e6, both * 1e6, both / least)
+                Cost(
+                    kind=kind.name,
+                    keys=size,
+                    batch=batch,
+                    lease_us=statistics.median(one.lease_us for one in these),
+                    settle_us=statistics.median(one.settle_us for one in these),
+                    both_us=both,
+                    ratio=both / least[0],
+                    redis_us=redis,
+                    redis_ratio=redis / least[1],
+                )
             )
     for backlog in backlogs:
         backlog.close()
@@ -109,8 +118,10 @@ def costs(server: PrivateRedis, kind: Kind, sizes: Sequence[int], rounds: int) -
     return found
 
 
-def _both(seconds: Sequence[tuple[float, float]]) -> float:
-    return statistics.median(lease + settle for lease, settle in seconds)
+def _medians(rounds: Sequence[Round]) -> tuple[float, float]:
+    """Return what the client waited for both, and what Redis ran."""
+    both = statistics.median(one.both_us for one in rounds)
+    return both, statistics.median(one.redis_us for one in rounds)
 
 
 def blocked(server: PrivateRedis, keys: int, rounds: int) -> list[Blocked]:
@@ -151,14 +162,15 @@ def _beside(
         backlog.engine.set_limits(QUEUE, backlog.key(backlog.keys - 1), free)
         backlog.fill()
     block(crowd)
-    taken: dict[Backlog, list[tuple[float, float]]] = {crowd: [], alone: []}
+    taken: dict[Backlog, list[Round]] = {crowd: [], alone: []}
     for _ in range(rounds):
         for backlog in taken:
             taken[backlog].append(backlog.round(1))
     for backlog in taken:
         backlog.close()
     server.client.flushall()
-    return Blocked(why, keys, _both(taken[crowd]) * 1e6, _both(taken[alone]) * 1e6)
+    (both, redis), (alone_both, alone_redis) = _medians(taken[crowd]), _medians(taken[alone])
+    return Blocked(why, keys, both, alone_both, redis, alone_redis)
 
 
 def _pause_all(backlog: Backlog) -> None:
@@ -275,7 +287,8 @@ def _tell(what: str) -> None:
 
 
 def _cost_table(measured: Sequence[Cost]) -> list[str]:
-    head = ["lease + settle", "keys", "batch", "lease", "settle", "both", "ratio", "met"]
+    head = ["lease + settle", "keys", "batch", "lease", "settle", "both", "ratio"]
+    head += ["in Redis", "ratio", "met"]
     rows = [
         [
             cost.kind,
@@ -283,6 +296,8 @@ def _cost_table(measured: Sequence[Cost]) -> list[str]:
             str(cost.batch),
             *(f"{us:.0f} µs" for us in (cost.lease_us, cost.settle_us, cost.both_us)),
             f"{cost.ratio:.2f}",
+            f"{cost.redis_us:.0f} µs",
+            f"{cost.redis_ratio:.2f}",
             "yes" if cost.ratio <= TARGET_RATIO else "**no**",
         ]
         for cost in measured
@@ -292,13 +307,17 @@ def _cost_table(measured: Sequence[Cost]) -> list[str]:
 
 def _blocked_table(measured: Sequence[Blocked]) -> list[str]:
     head = ["one key beside others that are", "others", "both", "alone", "ratio"]
+    head += ["in Redis", "alone", "ratio"]
     rows = [
         [
             one.why,
             f"{one.keys:,}",
             f"{one.both_us:.0f} µs",
             f"{one.alone_us:.0f} µs",
-            f"{one.ratio:.2f}",
+            f"{one.both_us / one.alone_us:.2f}",
+            f"{one.redis_us:.0f} µs",
+            f"{one.alone_redis_us:.0f} µs",
+            f"{one.redis_us / one.alone_redis_us:.2f}",
         ]
         for one in measured
     ]
