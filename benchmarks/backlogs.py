@@ -40,7 +40,7 @@ class Kind:
     levels: tuple[int, ...] = (5, 5)
     """Of each key's entries; those of the first are leased and stored anew."""
     parts: int = 1
-    """Of each key, with as many children at each node as levels of the tree allow."""
+    """Of each key; each node has as many children as the others, and the root 10 at least."""
     limits: Limits | None = None
     is_limited_by_key: bool = False
     level_floor: int = 0
@@ -51,7 +51,7 @@ FLAT = Kind("one part, one level, no limits")
 KINDS = (
     FLAT,
     Kind("3 levels", levels=(3, 3, 5, 7)),
-    Kind("3 levels, level_floor 1/11", levels=(3, 3, 5, 5, 7, 7), level_floor=1_000_000 // 11),
+    Kind("3 levels, level_floor 1/11", levels=(3, 3, 5, 7), level_floor=1_000_000 // 11),
     Kind("paths of 3 parts", parts=3),
     Kind("concurrency and rate of each key", limits=LOOSE),
 )
@@ -91,7 +91,7 @@ class Backlog:
         self._server = server
         self._message = message
         self._numbers = count()
-        self._children = max(2, round(keys ** (1 / kind.parts)))
+        self._children = max(10, round(keys ** (1 / kind.parts)))
         self.engine = RedisEngine(
             server.url,
             f"{kind.name}-{keys}:".replace(" ", "-"),
