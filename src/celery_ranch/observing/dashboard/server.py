@@ -22,9 +22,10 @@ from starlette.staticfiles import StaticFiles
 
 from celery_ranch.errors import RanchError
 from celery_ranch.observing.dashboard.answers import answer, failure, refusal_of
-from celery_ranch.observing.dashboard.controls import CONTROLS, Control
+from celery_ranch.observing.dashboard.controls import CONTROLS
 from celery_ranch.observing.dashboard.feed import MAX_VIEWERS, Feed
 from celery_ranch.observing.dashboard.looking import looks
+from celery_ranch.observing.dashboard.plans import Control
 from celery_ranch.observing.dashboard.requests import Said
 from celery_ranch.observing.dashboard.security import METRICS_PATH, Guard, Rights
 from celery_ranch.observing.metrics.exporter import Exporter
