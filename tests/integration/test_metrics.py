@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -214,6 +216,33 @@ def test_a_look_that_is_over_its_time_is_looked_at_again() -> None:
     shared = Looks(look, seconds=0.0)
     assert shared.latest() is not shared.latest()
     assert len(looks) == 2
+
+
+NOWHERE = """
+from celery import Celery, signals
+from celery.worker import state
+from celery_ranch import configure
+
+app = Celery("small", broker="memory://", set_as_current=False)
+address = "192.0.2.1"  # for documents alone: no machine has it
+app.conf.celery_ranch = {
+    "url": "memory://", "metrics_enabled": True, "metrics_address": address
+}
+configure(app)
+
+@signals.worker_ready.connect(weak=False)
+def end(**kwargs):
+    state.should_stop = 0
+
+app.worker_main(["worker", "--pool=solo", "--loglevel=WARNING"])
+"""
+
+
+def test_a_worker_that_cannot_serve_metrics_where_it_should_warns_and_works() -> None:
+    command = [sys.executable, "-c", NOWHERE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    assert done.returncode == 0, done.stderr
+    assert "No metrics are served by this worker at 192.0.2.1:5557" in done.stdout + done.stderr
 
 
 def test_the_dashboard_tells_the_same_to_who_may_look(app: Any) -> None:

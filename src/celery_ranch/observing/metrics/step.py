@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from typing import Any
 from wsgiref.simple_server import WSGIServer
 
@@ -48,7 +50,10 @@ class MetricsStep(bootsteps.StartStopStep):
                 error.name,
             )
         except OSError as error:
-            logger.info("No metrics are served by this worker at %s:%s: %s", address, port, error)
+            # That of another worker's is as it should be.
+            level = logging.INFO if error.errno == errno.EADDRINUSE else logging.WARNING
+            text = "No metrics are served by this worker at %s:%s: %s"
+            logger.log(level, text, address, port, error)
         else:
             logger.info("Metrics are served at http://%s:%s/metrics", address, port)
 
