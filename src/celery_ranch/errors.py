@@ -11,6 +11,7 @@
     ├── InvalidDataError(value, allowed)
     ├── BacklogFullError(key, limit)
     ├── RoutingError(task, reason)
+    ├── InvalidMoveError(target, allowed)
     ├── BatchTooLargeError(size, limit)
     ├── UnknownEntryError(entry_id)
     └── StoreError(reason)
@@ -35,6 +36,7 @@ __all__ = [
     "InvalidKeyError",
     "InvalidLevelError",
     "InvalidLimitError",
+    "InvalidMoveError",
     "InvalidShareError",
     "InvalidTagError",
     "RanchError",
@@ -179,6 +181,18 @@ class RoutingError(RanchError):
 
     def __str__(self) -> str:
         return f"{self.task} cannot be scheduled fairly: {self.reason}"
+
+
+class InvalidMoveError(RanchError):
+    """Tasks cannot be moved there; name another place. Nothing moved."""
+
+    def __init__(self, target: Any, allowed: str) -> None:
+        super().__init__(target, allowed)
+        self.target = target
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"tasks cannot be moved to {_shown(self.target)}; allowed: {self.allowed}"
 
 
 class BatchTooLargeError(RanchError):

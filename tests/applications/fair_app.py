@@ -8,7 +8,7 @@ from celery.exceptions import Reject
 from celery.worker.request import Request
 from from_environment import make_app, record
 
-from celery_ranch import LRUTask, lru_task
+from celery_ranch import LRUTask, current_key, lru_task
 
 app = make_app("fair_app")
 
@@ -78,6 +78,11 @@ def describe(self):
         "expires": request.expires,
         "hostname": request.hostname,
     }
+
+
+@lru_task(app, bind=True)
+def whose(self, value):
+    return current_key(), self.request.delivery_info["routing_key"]
 
 
 @app.task(base=LRUTask)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from celery_ranch.scheduling.engine import Engine
-from celery_ranch.scheduling.model import OutcomeKind
+from celery_ranch.scheduling.model import Entry, KeyPath, OutcomeKind
+from celery_ranch.scheduling.withdrawals import DeadCursor
 from tests.conformance.histories import (
     NOW,
     QUEUE,
@@ -132,3 +133,78 @@ def test_only_dead_letters_are_retried_and_deleted(engine: Engine) -> None:
         assert not engine.retry_dead(queue, entry_id, now_us=NOW)
         assert not engine.delete_dead(queue, entry_id)
     assert ids(lease(engine, 5)) == ["a-1"]
+
+
+# -- many at once ----------------------------------------------------------------------
+
+PATHS = (("a",), ("a", "x"), ("aa",), ("b",))
+
+
+def bury_of_each_path(engine: Engine) -> None:
+    """Let an entry of each path die, a second one of each after all of those, named by place."""
+    paths = [*PATHS, *PATHS]
+    store(engine, [Entry(f"e{n}", path, QUEUE, b"") for n, path in enumerate(paths)])
+    leased = {one.entry_id: one for one in lease(engine, 8).leases}
+    for n in range(8):
+        settle(engine, leased[f"e{n}"], OutcomeKind.DEAD)
+
+
+def sweep_dead(engine: Engine, key: KeyPath | None, limit: int, *, is_retried: bool) -> list[int]:
+    """Go through all dead letters; return how many of each slice were meant."""
+    counts, cursor = [], DeadCursor()
+    for _ in range(100):
+        swept = engine.sweep_dead(
+            QUEUE, key, limit, is_retried=is_retried, cursor=cursor, now_us=NOW
+        )
+        counts.append(swept.count)
+        if swept.cursor is None:
+            break
+        cursor = swept.cursor
+    return counts
+
+
+def test_all_dead_letters_of_a_node_and_below_it_wait_again(engine: Engine) -> None:
+    bury_of_each_path(engine)
+    assert sweep_dead(engine, ("a",), 3, is_retried=True) == [2, 2, 0]
+    assert dead_ids(engine) == ["e7", "e6", "e3", "e2"]
+    assert sorted(ids(lease(engine, 9))) == ["e0", "e1", "e4", "e5"]
+    assert [*engine.check(QUEUE)] == []
+
+
+def test_all_dead_letters_of_a_node_and_below_it_are_dropped(engine: Engine) -> None:
+    bury_of_each_path(engine)
+    assert sweep_dead(engine, ("a",), 100, is_retried=False) == [4]
+    assert dead_ids(engine) == ["e7", "e6", "e3", "e2"]
+    assert sweep_dead(engine, None, 100, is_retried=False) == [4]
+    assert dead_ids(engine) == []
+    assert lease(engine, 9).leases == ()
+    assert engine.enqueue(entries("e", 8), now_us=NOW).stored == 8
+    assert [*engine.check(QUEUE)] == []
+
+
+def test_who_waits_is_woken_when_dead_letters_wait_again(engine: Engine) -> None:
+    bury_of_each_path(engine)
+    engine.wait([QUEUE], 0)
+    sweep_dead(engine, None, 100, is_retried=False)
+    assert not engine.wait([QUEUE], 0)
+    store(engine, entries("c", 1))
+    settle(engine, lease_one(engine), OutcomeKind.DEAD)
+    engine.wait([QUEUE], 0)
+    sweep_dead(engine, None, 100, is_retried=True)
+    assert engine.wait([QUEUE], 0)
+
+
+def test_what_died_after_the_first_slice_is_not_looked_at(engine: Engine) -> None:
+    bury_of_each_path(engine)
+    first = engine.sweep_dead(QUEUE, None, 5, is_retried=True, now_us=NOW)
+    for leased in lease(engine, 9).leases:
+        settle(engine, leased, OutcomeKind.DEAD)
+    assert first.cursor is not None
+    rest = engine.sweep_dead(QUEUE, None, 100, is_retried=True, cursor=first.cursor, now_us=NOW)
+    assert (first.count, rest.count, rest.cursor) == (5, 3, None)
+    assert len(dead_ids(engine)) == 5
+
+
+def test_where_nothing_died_nothing_is_swept(engine: Engine) -> None:
+    assert sweep_dead(engine, None, 9, is_retried=True) == [0]
+    assert sweep_dead(engine, ("a",), 9, is_retried=False) == [0]

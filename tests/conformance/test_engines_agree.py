@@ -36,7 +36,7 @@ from celery_ranch.scheduling.model import (
     Withdrawal,
 )
 from celery_ranch.scheduling.policies import Depth, Tag, Weighed
-from celery_ranch.scheduling.withdrawals import Move
+from celery_ranch.scheduling.withdrawals import DeadCursor, Move
 from tests.conformance.states import state_in_memory, state_in_redis
 from tests.redis_invariants import check_queue
 
@@ -84,6 +84,8 @@ counts = st.sampled_from([None, None, UNLIMITED, 1, 2, 20])
 limits = st.builds(Limits, counts, st.sampled_from(RATES), counts)
 workers = st.sampled_from(WORKERS)
 helpers = st.sampled_from(["h", "i"])
+#: Mostly none: what is withdrawn is cancelled then.
+moves = st.none() | st.builds(Move, queues, st.none() | paths)
 delays = st.sampled_from([-5, 0, 1, 100_000, 2_000_000, 30_000_000])
 maybe_delays = st.none() | delays
 entries = st.builds(
@@ -119,6 +121,7 @@ class EnginesAgree(RuleBasedStateMachine):
         self.client = redis.Redis.from_url(self.url)
         self.now_us = START_US
         self.leases: list[tuple[str, Lease]] = []
+        self.engines = (self.memory, self.redis)
         self.withdrawals: list[tuple[Withdrawal, list[str]]] = []
         self.fresh_ids = 0
         self.steps = 0
@@ -268,27 +271,69 @@ class EnginesAgree(RuleBasedStateMachine):
         backlog = self.both("pending", queue, key, place, 1)
         self.now("cancel", queue, backlog[0][0] if backlog else "e1")
 
-    @rule(queue=queues, path=paths, helper=helpers, to_key=st.none() | st.none() | paths)
-    def withdraw(self, queue: str, path: Any, helper: str, to_key: Any) -> None:
-        move = None if to_key is None else Move(queue, to_key)
-        expected = self.memory.withdraw(queue, path, helper, move=move, now_us=self.now_us)
-        assert expected == self.redis.withdraw(queue, path, helper, move=move, now_us=self.now_us)
-        if expected is not None:
-            self.withdrawals.append((expected, []))
+    @rule(queue=queues, path=paths, helper=helpers, move=moves)
+    def withdraw(self, queue: str, path: Any, helper: str, move: Move | None) -> None:
+        begun = [
+            engine.withdraw(queue, path, helper, move=move, now_us=self.now_us)
+            for engine in self.engines
+        ]
+        assert begun[0] == begun[1]
+        if begun[0] is not None:
+            self.withdrawals.append((begun[0], []))
 
-    @rule(back=st.integers(0, 3), helper=helpers, limit=st.sampled_from([1, 2, 40, 1_000]))
-    def carry_out(self, back: int, helper: str, limit: int) -> None:
+    @rule(queue=queues, key=keys, place=st.integers(0, 5), helper=helpers, move=moves)
+    def move_entry(self, queue: str, key: Any, place: int, helper: str, move: Move | None) -> None:
+        backlog = self.both("pending", queue, key, place, 1)
+        if move is not None:
+            entry_id = backlog[0][0] if backlog else "e1"
+            begun = self.now("move_entry", queue, entry_id, helper, move)
+            if isinstance(begun, Withdrawal):
+                self.withdrawals.append((begun, []))
+
+    @rule(
+        back=st.integers(0, 3),
+        helper=helpers,
+        limit=st.sampled_from([1, 2, 40, 1_000]),
+        is_done=st.booleans(),
+    )
+    def carry_out(self, back: int, helper: str, limit: int, is_done: bool) -> None:
         if not self.withdrawals:
             return
         withdrawal, done = self.withdrawals[-1 - back % len(self.withdrawals)]
         replies = [
             engine.carry_out(withdrawal, helper, limit, done=done, now_us=self.now_us)
-            for engine in (self.memory, self.redis)
+            for engine in self.engines
         ]
         entries = [[(e.entry_id, e.number, e.message) for e in reply.entries] for reply in replies]
         assert entries[0] == entries[1]
         assert replace(replies[0], entries=()) == replace(replies[1], entries=())
         done[:] = [entry_id for entry_id, _, _ in entries[0]]
+        if replies[0].entries and (move := replies[0].move):
+            taken = [
+                engine.arrive(
+                    move.queue, reply.token, reply.entries, key=move.key, now_us=self.now_us
+                )
+                for engine, reply in zip(self.engines, replies, strict=True)
+            ]
+            assert taken[0] == taken[1]
+            is_done = is_done and not taken[0]
+        if not is_done:
+            done.clear()
+
+    @rule(
+        queue=queues, key=st.none() | paths, is_retried=st.booleans(), limit=st.sampled_from([1, 9])
+    )
+    def sweep_dead(self, queue: str, key: Any, is_retried: bool, limit: int) -> None:
+        cursor: DeadCursor | None = DeadCursor()
+        while cursor is not None:
+            swept = [
+                engine.sweep_dead(
+                    queue, key, limit, is_retried=is_retried, cursor=cursor, now_us=self.now_us
+                )
+                for engine in self.engines
+            ]
+            assert swept[0] == swept[1]
+            cursor = swept[0].cursor
 
     @rule(queue=queues, place=st.integers(0, 2), is_retried=st.booleans(), worker=workers)
     def bring_back_the_dead(self, queue: str, place: int, is_retried: bool, worker: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import redis
@@ -11,13 +12,14 @@ from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import EngineSettings, Entry, Outcome, OutcomeKind, Publish
 from celery_ranch.scheduling.service import ServiceReport, Tally, WorkerFacts
+from celery_ranch.scheduling.withdrawals import Move
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "redis-keys.md"
 ROW = re.compile(r"^\| `celery_ranch:([^`]+)` \| (\w+) \|", re.MULTILINE)
 
 #: What stands on the page for a name that is not always the same.
-ANY = dict.fromkeys(("KEY", "WORKER", "NAME", "RACE"), ".+")
-ANY |= dict.fromkeys(("LEVEL", "SECONDS", "START"), r"\d+")
+ANY = dict.fromkeys(("KEY", "WORKER", "NAME", "RACE", "TOKEN"), ".+")
+ANY |= dict.fromkeys(("LEVEL", "SECONDS", "START", "NUMBER"), r"\d+")
 
 A, B = ("a", "x"), ("b",)
 
@@ -55,6 +57,13 @@ def everything_that_is_stored(engine: RedisEngine, client: redis.Redis, prefix: 
     engine.reap(10)
     facts = WorkerFacts(("q",), "host", 1, "1.0", 4, 0, 0, 0, None)
     engine.report("worker", ServiceReport(facts, {"q": (Tally(5, finished=1),)}))
+    look()
+    begun = engine.withdraw("q", A, "helper", move=Move("r"))
+    assert begun is not None
+    look()
+    engine.carry_out(begun, "helper", 100)
+    reply = engine.carry_out(begun, "helper", 1)
+    engine.arrive("q", reply.token, [replace(reply.entries[0], entry_id="back")])
     look()
     return seen
 

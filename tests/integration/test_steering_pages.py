@@ -34,6 +34,19 @@ def test_the_page_of_commands_says_what_the_commands_say() -> None:
     assert page.endswith(module.written()), "python docs/commands.py writes it anew"
 
 
+def test_what_waits_is_moved_as_it_is_written(app: Any) -> None:
+    [code] = [block.code for block in NIGHT if block.language == "python"]
+    app.ranch.cancel(app.send("work", lru_key="acme", queue="overnight").id)
+    single = app.send("work", lru_key="bolt-by-mistake").id
+    app.send("work", lru_key="acme")
+
+    exec(code, {"app": app.client, "TASK_ID": single})
+
+    path = ("acme", "backfill")
+    assert (app.ranch.key("bolt").waiting, app.ranch.key(path, "overnight").waiting) == (1, 1)
+    assert app.engine.snapshot(app.name).waiting == 1
+
+
 def test_every_command_of_a_night_works_as_it_is_written(app: Any) -> None:
     dead = app.send("work", lru_key="acme").id
     [lease] = app.engine.lease("w", [app.name], 1).leases

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+from celery_ranch.engines.memory_bulk import MemoryBulk
 from celery_ranch.engines.memory_figures import MemoryFigures
 from celery_ranch.engines.memory_leases import TakenBack
 from celery_ranch.engines.memory_nodes import prefixes
@@ -40,7 +41,7 @@ _GIVING_BACK = frozenset({OutcomeKind.RELEASED, OutcomeKind.REQUEUED})
 _DEFAULT_SETTINGS = EngineSettings()
 
 
-class MemoryEngine(MemoryFigures):
+class MemoryEngine(MemoryFigures, MemoryBulk):
     """An engine for one process; keeps every promise of `Engine` but outlives nothing.
 
     Safe for threads, and for greenlets when gevent or eventlet has patched

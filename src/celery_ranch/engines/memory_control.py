@@ -18,12 +18,10 @@ from celery_ranch.scheduling.model import (
     KeyPath,
     KeySnapshot,
     QueueSnapshot,
-    Withdrawal,
     valid_share,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Target
 from celery_ranch.scheduling.turns import MOST_SIBLINGS
-from celery_ranch.scheduling.withdrawals import CarriedOut, Move, Progress
 
 __all__ = ["MemoryControl"]
 
@@ -102,44 +100,6 @@ class MemoryControl:
         with self._changed:
             state = self._queues.get(queue)
             return None if state is None else state.cancel(entry_id)
-
-    def withdraw(
-        self,
-        queue: str,
-        key: KeyPath,
-        helper: str,
-        *,
-        move: Move | None = None,
-        now_us: int | None = None,
-    ) -> Withdrawal | None:
-        with self._changed:
-            state = self._queues.get(queue)
-            if state is None:
-                return None
-            number = state.withdrawals.withdraw(key, helper, move, self._now_us(now_us))
-            return None if number is None else Withdrawal(queue, number)
-
-    def carry_out(
-        self,
-        withdrawal: Withdrawal,
-        helper: str,
-        limit: int,
-        *,
-        done: Sequence[str] = (),
-        now_us: int | None = None,
-    ) -> CarriedOut:
-        with self._changed:
-            state = self._queues.get(withdrawal.queue)
-            if state is None:
-                return CarriedOut(Progress.ELSEWHERE)
-            due_at_us = state.next_due_at_us()
-            is_sweeping = state.withdrawals.is_sweeping(withdrawal.number)
-            carried_out = state.withdrawals.carry_out(
-                withdrawal.number, helper, limit, done, self._now_us(now_us)
-            )
-            if is_sweeping and carried_out.progress is not Progress.ELSEWHERE:
-                self._leave_token(state, due_at_us)
-            return carried_out
 
     def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
         with self._changed:

@@ -20,6 +20,8 @@ class _Dead:
     entry: StoredEntry
     reason: str
     died_at_us: int
+    number: int
+    """The how-manieth it was to die."""
 
 
 class DeadLetters:
@@ -33,6 +35,8 @@ class DeadLetters:
     def __init__(self, queue: str, limit: int) -> None:
         self._queue = queue
         self._limit = limit
+        self.deaths = 0
+        """How many ever died."""
         self._dead: OrderedDict[str, _Dead] = OrderedDict()
 
     def __len__(self) -> int:
@@ -44,7 +48,8 @@ class DeadLetters:
 
     def add(self, entry: StoredEntry, reason: str, now_us: int) -> list[str]:
         """Keep an entry and why it died; return the ids dropped for it."""
-        self._dead[entry.entry_id] = _Dead(entry, reason, now_us)
+        self.deaths += 1
+        self._dead[entry.entry_id] = _Dead(entry, reason, now_us, self.deaths)
         too_many = max(0, len(self._dead) - self._limit)
         return [self._dead.popitem(last=False)[0] for _ in range(too_many)]
 
@@ -52,6 +57,13 @@ class DeadLetters:
         """Take a dead letter out and return its entry, None if there is none."""
         dead = self._dead.pop(entry_id, None)
         return None if dead is None else dead.entry
+
+    def between(self, after: int, till: int, limit: int) -> list[tuple[int, StoredEntry]]:
+        """Return the first dead letters that died later than one and not after another."""
+        found = (
+            (dead.number, dead.entry) for dead in self._dead.values() if after < dead.number <= till
+        )
+        return list(islice(found, limit))
 
     def why(self, entry_id: str) -> tuple[str, int] | None:
         """Return why and when an entry died, None if it is no dead letter."""

@@ -63,6 +63,8 @@ class QueueLook:
         )
         self.leases = Leases(settings.lease_us)
         self.dead = DeadLetters(name, settings.dead_letter_limit)
+        self._arrived: dict[str, int] = {}
+        """How far each withdrawal from another queue has come, by its token."""
         self._last_leased_at_us: dict[KeyPath, int] = {}
         self._swept_birth = 0
 

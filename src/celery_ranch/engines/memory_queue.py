@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from celery_ranch.engines.memory_backlog import StoredEntry, absolute_us
@@ -19,6 +20,7 @@ from celery_ranch.scheduling.model import (
     requeue_delay_us,
 )
 from celery_ranch.scheduling.nodes import key_of
+from celery_ranch.scheduling.withdrawals import Aside, DeadCursor, DeadSwept, Move, Moved
 
 __all__ = ["MemoryQueue"]
 
@@ -75,6 +77,35 @@ class MemoryQueue(QueueLook):
         self._backlog.remove(entry)
         self.begin_epochs()
         return entry.message
+
+    def move(self, entry_id: str, helper: str, move: Move, now_us: int) -> int | Moved:
+        """Move one entry that waits; return the number of what is to be carried out."""
+        if entry_id not in self._waiting_ids:
+            return Moved.ELSEWHERE
+        entry = self._entries[entry_id]
+        if self.withdrawals.covers(entry.key):
+            return Moved.ELSEWHERE
+        if move.queue == self.name and move.key in (None, entry.key):
+            return Moved.SAME
+        number = self.withdrawals.take_one(entry, helper, move, now_us)
+        return Moved.FILED if number is None else number
+
+    def arrive(
+        self, token: str, entries: Sequence[Aside], key: KeyPath | None, now_us: int
+    ) -> tuple[str, ...]:
+        """Store what comes from another queue, each once; return ids that are in use."""
+        last = self._arrived.get(token, 0)
+        new = [(entry, entry.record) for entry in entries if entry.number > last]
+        taken = tuple(entry.entry_id for entry, _ in new if entry.entry_id in self._entries)
+        for entry, record in () if taken else new:
+            assert isinstance(record, StoredEntry)
+            stored = replace(record, entry_id=entry.entry_id, key=key or record.key, is_fresh=True)
+            due_at_us, stored.due_at_us = stored.due_at_us, None
+            self.stored += 1
+            self._entries[stored.entry_id] = stored
+            self._put(stored, due_at_us, now_us)
+            self._arrived[token] = entry.number
+        return taken
 
     # -- leasing ---------------------------------------------------------------
 
@@ -283,6 +314,29 @@ class MemoryQueue(QueueLook):
             return False
         del self._entries[entry_id]
         return True
+
+    def sweep_dead(
+        self,
+        key: KeyPath | None,
+        limit: int,
+        cursor: DeadCursor,
+        now_us: int,
+        *,
+        is_retried: bool,
+    ) -> DeadSwept:
+        """Put back, or drop, dead letters of a node or all, some at a time."""
+        till = self.dead.deaths if cursor.till < 0 else cursor.till
+        found = self.dead.between(cursor.after, till, limit)
+        meant = [
+            entry.entry_id for _, entry in found if key is None or entry.key[: len(key)] == key
+        ]
+        for entry_id in meant:
+            if is_retried:
+                self.retry_dead(entry_id, now_us)
+            else:
+                self.delete_dead(entry_id)
+        is_last = len(found) < limit
+        return DeadSwept(len(meant), None if is_last else DeadCursor(found[-1][0], till))
 
     def _count_delivery(self, entry: StoredEntry, now_us: int) -> bool:
         """Count one delivery more; bury the entry and say no if that is too many."""

@@ -78,6 +78,20 @@ class Withdrawals:
         self._nodes.tree.block(node, Block.WITHDRAWN)
         return begun.number
 
+    def take_one(self, entry: StoredEntry, helper: str, move: Move, now_us: int) -> int | None:
+        """Move one entry that waits; return the withdrawal's number, None: it is filed already."""
+        due_at_us = entry.due_at_us
+        if due_at_us is None:
+            self._nodes.tree.remove(entry.key, entry.level)
+        self._backlog.remove(entry)
+        self._nodes.tree.begin_epochs()
+        if move.queue == self._queue:
+            self.file(entry, move.key or entry.key, due_at_us, now_us)
+            return None
+        begun = self._begin((), helper, move, now_us)
+        self._accept(begun, entry, due_at_us, now_us)
+        return begun.number
+
     def carry_out(
         self, number: int, helper: str, limit: int, done: Sequence[str], now_us: int
     ) -> CarriedOut:

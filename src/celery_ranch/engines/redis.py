@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from celery_ranch.engines import checking, redis_figures, wire
+from celery_ranch.engines import checking, redis_bulk, redis_figures, wire
 from celery_ranch.engines.connections import ServerFacts
+from celery_ranch.engines.redis_bulk import RedisBulk
 from celery_ranch.engines.redis_figures import RedisFigures
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request, ScriptMissing
@@ -45,8 +46,6 @@ VERBS = (
     "pause",
     "resume",
     "cancel",
-    "withdraw",
-    "carry_out",
     "dead_letters",
     "retry_dead",
     "delete_dead",
@@ -55,12 +54,13 @@ VERBS = (
     "details",
     "pending",
     "explain",
+    *redis_bulk.VERBS,
     *redis_figures.VERBS,
     *checking.VERBS,
 )
 
 
-class RedisEngine(RedisFigures):
+class RedisEngine(RedisFigures, RedisBulk):
     """Keeps entries in Redis 6.2 or newer, or Valkey 7.2 or newer.
 
     Threads may share it, and forked children use connections of their own.

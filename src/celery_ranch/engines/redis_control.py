@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from redis.exceptions import NoScriptError
@@ -25,12 +25,10 @@ from celery_ranch.scheduling.model import (
     KeyPath,
     KeySnapshot,
     QueueSnapshot,
-    Withdrawal,
     valid_share,
 )
 from celery_ranch.scheduling.policies import MAX_DATA_BYTES, ShareTarget, Target
 from celery_ranch.scheduling.turns import MOST_SIBLINGS
-from celery_ranch.scheduling.withdrawals import CarriedOut, Move
 
 __all__ = ["RedisControl"]
 
@@ -147,44 +145,6 @@ class RedisControl:
         return self._run(
             self._on_queue("cancel", queue, wire.read_cancelled, now_us, entry_id=entry_id)
         )
-
-    def withdraw(
-        self,
-        queue: str,
-        key: KeyPath,
-        helper: str,
-        *,
-        move: Move | None = None,
-        now_us: int | None = None,
-    ) -> Withdrawal | None:
-        """As `Engine.withdraw`."""
-        named = wire.move_arguments(queue, move)
-        request = self._on_queue(
-            "withdraw",
-            queue,
-            lambda reply: wire.read_withdrawal(reply, queue),
-            now_us,
-            key=wire.key_text(key),
-            helper=helper,
-            **named,
-        )
-        return self._run(request)
-
-    def carry_out(
-        self,
-        withdrawal: Withdrawal,
-        helper: str,
-        limit: int,
-        *,
-        done: Sequence[str] = (),
-        now_us: int | None = None,
-    ) -> CarriedOut:
-        """As `Engine.carry_out`."""
-        script = load_script("carry_out")
-        base = self._base(withdrawal.queue)
-        named = self._named(now_us, base=base, number=withdrawal.number, helper=helper, limit=limit)
-        request = Request("carry_out", script.command(named, (), done), wire.read_carried_out)
-        return self._run(request)
 
     def dead_letters(self, queue: str, offset: int = 0, limit: int = 100) -> tuple[DeadLetter, ...]:
         """As `Engine.dead_letters`."""

@@ -31,7 +31,6 @@ from celery_ranch.scheduling.model import (
     key_path,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Tag, Weighed
-from celery_ranch.scheduling.withdrawals import Aside, CarriedOut, Move, Progress
 
 __all__ = ["Request", "ScriptMissing"]
 
@@ -137,15 +136,6 @@ def limit_arguments(limits: Limits) -> dict[str, Argument]:
     }
 
 
-def move_arguments(queue: str, move: Move | None) -> dict[str, Argument]:
-    """Return the arguments that say what is to become of what is taken out of a queue."""
-    if move is None:
-        return {"kind": "cancel", "to_queue": "", "to_key": ""}
-    kind = "file" if move.queue == queue else "move"
-    to_key = "" if move.key is None else key_text(move.key)
-    return {"kind": kind, "to_queue": move.queue, "to_key": to_key}
-
-
 def entry_arguments(place: int, entry: Entry) -> tuple[Argument, ...]:
     """Return the four arguments that store an entry."""
     key = key_text(entry.key).encode()
@@ -205,7 +195,7 @@ def read_leased(reply: Any, queues: Sequence[str]) -> Leased:
         # By name it would take half as long again, and there is one for every task.
         leases.append(
             Lease(
-                _id(entry_id),
+                read_id(entry_id),
                 key,
                 queues[place - 1],
                 abs(number),
@@ -239,7 +229,8 @@ def split_entry(value: bytes | None) -> tuple[int, bytes, int, KeyPath, bytes, i
         return 0, b"-", DEFAULT_LEVEL, ("",), b"", CHARGE_UNIT, _LATEST_US
 
 
-def _id(written: bytes) -> str:
+def read_id(written: bytes) -> str:
+    """Return an entry's id, whatever bytes it is of."""
     return str(written, "utf-8", "surrogateescape")
 
 
@@ -260,7 +251,7 @@ def read_stale(reply: Any, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
 def read_held(reply: Any) -> frozenset[tuple[str, str, int]]:
     rows = (reply[at : at + 3] for at in range(1, len(reply), 3))
     return frozenset(
-        (str(queue, "utf-8"), _id(entry_id), int(number)) for queue, entry_id, number in rows
+        (str(queue, "utf-8"), read_id(entry_id), int(number)) for queue, entry_id, number in rows
     )
 
 
@@ -288,26 +279,6 @@ def read_tagged(member: bytes) -> KeyPath:
     return _key(_shown(member).partition(_JOIN)[2])
 
 
-def read_withdrawal(reply: Any, queue: str) -> Withdrawal | None:
-    return Withdrawal(queue, reply[1]) if reply[0] == b"withdrawn" else None
-
-
-def read_carried_out(reply: Any) -> CarriedOut:
-    progress = Progress(read_word(reply))
-    if progress is not Progress.ASIDE:
-        return CarriedOut(progress, *reply[1:])
-    taken, kind, queue, key, token = reply[1:6]
-    move = None
-    if kind != b"cancel":
-        move = Move(str(queue, "utf-8"), _key(str(key, "utf-8")) if key else None)
-    entries = []
-    for at in range(6, len(reply), 3):
-        entry_id, number, value = reply[at : at + 3]
-        message = split_entry(value)[4]
-        entries.append(Aside(_id(entry_id), int(number), message, value))
-    return CarriedOut(progress, taken, tuple(entries), move, str(token, "utf-8"))
-
-
 def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
     letters = []
     for at in range(1, len(reply), 3):
@@ -316,7 +287,7 @@ def read_dead_letters(reply: Any, queue: str) -> tuple[DeadLetter, ...]:
         died_at_us, reason = read_why(why)
         letters.append(
             DeadLetter(
-                entry_id=_id(entry_id),
+                entry_id=read_id(entry_id),
                 key=key,
                 queue=queue,
                 message=message,
@@ -377,7 +348,7 @@ def _read_key(shown: Any) -> KeySnapshot:
 
 def read_pending(reply: Any) -> tuple[tuple[str, bytes], ...]:
     pairs = ((reply[at], reply[at + 1]) for at in range(1, len(reply), 2))
-    return tuple((_id(entry_id), split_entry(value)[4]) for entry_id, value in pairs)
+    return tuple((read_id(entry_id), split_entry(value)[4]) for entry_id, value in pairs)
 
 
 def _texts(items: Sequence[bytes]) -> tuple[str, ...]:

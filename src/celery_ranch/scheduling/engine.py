@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from celery_ranch.scheduling.bulk import Bulk
 from celery_ranch.scheduling.explanation import Explanation
 from celery_ranch.scheduling.figures import NodeFigures, Survey, WorkerFigures
 from celery_ranch.scheduling.invariant import Violation
@@ -29,17 +30,15 @@ from celery_ranch.scheduling.model import (
     Publish,
     QueueSnapshot,
     Reaped,
-    Withdrawal,
 )
 from celery_ranch.scheduling.policies import ShareTarget, Target
 from celery_ranch.scheduling.service import Bucket, Service, ServiceReport
 from celery_ranch.scheduling.turns import MOST_SIBLINGS
-from celery_ranch.scheduling.withdrawals import CarriedOut, Move
 
 __all__ = ["Engine"]
 
 
-class Engine(Protocol):
+class Engine(Bulk, Protocol):
     """The verbs. `engines.memory` is the reference for what each one means."""
 
     # -- data ---------------------------------------------------------------
@@ -217,57 +216,6 @@ class Engine(Protocol):
 
         None means that no entry of that id waits: it is unknown, leased or
         dead, and nothing changed.
-        """
-        ...
-
-    def withdraw(
-        self,
-        queue: str,
-        key: KeyPath,
-        helper: str,
-        *,
-        move: Move | None = None,
-        now_us: int | None = None,
-    ) -> Withdrawal | None:
-        """Take away all that waits at a node and below it, delayed entries included.
-
-        This is one instant: from then on nothing of it is leased. What was
-        leased then is not withdrawn, also if it comes back, and what is
-        stored later is not; both wait until `carry_out` has taken aside what
-        is. Returns None if nothing waits there.
-
-        Args:
-            queue: Where.
-            key: The node.
-            helper: Who carries it out: a name that nobody else has.
-            move: Where entries go; None: they are cancelled.
-            now_us: The time.
-        """
-        ...
-
-    def carry_out(
-        self,
-        withdrawal: Withdrawal,
-        helper: str,
-        limit: int,
-        *,
-        done: Sequence[str] = (),
-        now_us: int | None = None,
-    ) -> CarriedOut:
-        """Bring a withdrawal a slice further; call it until nothing is left.
-
-        While it says `SWEEPING` it takes up to `limit` entries: those that
-        move within the queue are filed under their new key, at the place of
-        their number; all others are taken aside. Withdrawals of a queue are
-        swept in the order in which they began. Then the node races again.
-
-        While it says `ASIDE` it returns up to `limit` of what is aside, by
-        number: those of moved entries are to be given to `arrive`, those of
-        cancelled ones to be announced. They are returned again until a call
-        names them as `done`, which drops them.
-
-        Each call renews the helper's claim for `lease_us`; meanwhile another
-        helper hears `ELSEWHERE`.
         """
         ...
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["Aside", "CarriedOut", "Move", "Progress"]
+__all__ = ["Aside", "CarriedOut", "DeadCursor", "DeadSwept", "Move", "Moved", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,17 @@ class Move:
     queue: str
     key: KeyPath | None = None
     """Whose they are there; None: each stays its own key's."""
+
+
+class Moved(str, Enum):
+    """What became of one entry that was to be moved."""
+
+    FILED = "filed"
+    """It waits under its new key."""
+    SAME = "same"
+    """It waits there already; nothing changed."""
+    ELSEWHERE = "elsewhere"
+    """No entry of that id waits, or its key is being withdrawn; nothing changed."""
 
 
 class Progress(str, Enum):
@@ -56,3 +67,23 @@ class CarriedOut:
     """Where they go; None: they were cancelled."""
     token: str = ""
     """What the queue that they go to knows this withdrawal by."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadCursor:
+    """How far dead letters were gone through, in the order in which they died."""
+
+    after: int = 0
+    """The how-manieth to die was looked at last."""
+    till: int = -1
+    """The how-manieth to die is the last one meant; -1: the latest now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadSwept:
+    """The reply to one slice of dead letters."""
+
+    count: int
+    """How many were put back, or dropped."""
+    cursor: DeadCursor | None
+    """Where to go on; None: all were looked at."""

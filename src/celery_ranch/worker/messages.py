@@ -149,7 +149,7 @@ def build_message(
         accept=accept,
         channel=_LeaseChannel(book, holding),
     )
-    _check_key(headers.get("lru_key"), lease.key)
+    _adopt_key(headers, lease.key)
     _check_limits(headers.get("timelimit"))
     _check(message, known_tasks)
     if is_for_processes and _may_be_deep(lease.message, message):
@@ -167,14 +167,18 @@ def _opened(data: bytes, accept_pickle: bool) -> Envelope:
         raise UnfitMessageError(f"unreadable message: {error}") from error
 
 
-def _check_key(header: Any, key: KeyPath) -> None:
-    # What the task calls would inherit it, and fail.
-    if header is None or header == key[0]:
+def _adopt_key(headers: dict[str, Any], key: KeyPath) -> None:
+    """Let a task run on behalf of the key that its entry waited under: it may have been moved."""
+    header = headers.get("lru_key")
+    if header is None or (header == key[0] and len(key) == 1):
         return
     try:
-        key_path(tuple(header) if isinstance(header, list) else header)
+        named = key_path(tuple(header) if isinstance(header, list) else header)
     except InvalidKeyError as error:
+        # What the task calls would inherit it, and fail.
         raise UnfitMessageError(f"the header lru_key: {error}") from error
+    if named != key:
+        headers["lru_key"] = key[0] if len(key) == 1 else list(key)
 
 
 def _check_limits(header: Any) -> None:

@@ -7,9 +7,20 @@
 -- GIVES  file(q, id, value, key, sequence, due, now)  let an entry that left its place wait
 --                               under a key, at the place of its number; due: nil if it is
 --                               due, else its time and its flag (n or k)
+--        put_aside(q, number, id, value, sequence, due)  let one that left its place be
+--                               aside; its record says when it is due, for the way back
+--        rest_with(value, rest_at, key)  the rest of a value (see places.lua) under a key
 local function rest_with(value, rest_at, key)
   local terms, size, at = string.match(value, '^(%S+ %d+ %S+) (%d+) ()', rest_at)
   return terms .. ' ' .. text(#key) .. ' ' .. key .. string.sub(value, at + tonumber(size))
+end
+
+local function put_aside(q, number, id, value, sequence, due)
+  redis.call('ZADD', aside_of(q, number), sequence, id)
+  if not due then return end
+  local deliveries, expires, _, _, _, rest_at = header_of(value)
+  redis.call('HSET', q.entries, id,
+    entry_of(deliveries, expires, '@' .. text(due.at), string.sub(value, rest_at)))
 end
 
 local function file(q, id, value, key, sequence, due, now)

@@ -16,20 +16,15 @@ local looks = MOST_LOOKS
 
 local function accept(q, one, id, sequence, level, due, now)
   one.taken = one.taken + 1
-  if one.kind == 'cancel' or one.kind == 'move' and not due then
-    redis.call('ZADD', aside_of(q, one.number), sequence, id)
-    return
-  end
+  if one.kind == 'cancel' then return put_aside(q, one.number, id, nil, sequence, nil) end
   local value = redis.call('HGET', q.entries, id)
-  local deliveries, expires, _, _, key, rest_at = header_of(value)
-  if not deliveries then
+  local _, _, _, _, key = header_of(value)
+  if not key then
     bury(q, id, one.current, 0, 'unreadable record', now, dead_limit)
   elseif one.kind == 'file' then
     file(q, id, value, one.key ~= '' and one.key or key, sequence, due, now)
   else
-    redis.call('HSET', q.entries, id,
-      entry_of(deliveries, expires, '@' .. text(due.at), string.sub(value, rest_at)))
-    redis.call('ZADD', aside_of(q, one.number), sequence, id)
+    put_aside(q, one.number, id, value, sequence, due)
   end
 end
 
