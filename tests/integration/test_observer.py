@@ -13,10 +13,11 @@ from celery import Celery
 
 from celery_ranch import ConfigurationError, Ranch
 from celery_ranch.observing.observer import Observer
-from celery_ranch.observing.status import KeyStatus, QueueStatus
+from celery_ranch.observing.status import Flow, KeyStatus, QueueStatus
 from celery_ranch.scheduling.limits import limits_of
 from celery_ranch.scheduling.model import Entry, KeyPath, Outcome, OutcomeKind
 from celery_ranch.scheduling.service import ServiceReport, Tally, WorkerFacts
+from tests.servers import eventually
 
 SECOND = 1_000_000
 
@@ -189,17 +190,34 @@ def test_what_came_of_a_key_is_what_ended_and_what_waits_more(ranch: Ranch) -> N
     put(ranch, "a", 10)
     observer = Observer(ranch)
     observer.look()
-    time.sleep(1.1)  # a rate needs a time to pass
     put(ranch, "a", 30)
-    [a] = observer.look().queues[0].keys
-    assert 5 < (a.flow.enqueued_per_second or 0) < 28
+
+    def rate() -> float | None:
+        [a] = observer.look().queues[0].keys
+        return a.flow.enqueued_per_second
+
+    # It is told when a second has passed.
+    assert 0 < eventually(rate, 30, "a rate is known") <= 30
 
 
 def test_a_long_window_tells_of_levels_and_not_of_keys(ranch: Ranch) -> None:
     put(ranch, "a", 5)
     report(ranch, ran("a", 60), seconds_ago=3_000)
     queue = look(ranch, window_seconds=7_200)
-    assert (queue.flow.run.count, shown(queue)["a"].flow.run.count) == (60, 0)
+    [a] = queue.keys
+    assert (queue.flow.run.count, a.flow, a.received, a.entitled) == (60, Flow(), None, 1.0)
+
+
+def test_of_keys_that_were_not_told_apart_nothing_is_claimed(ranch: Ranch) -> None:
+    for key in ("a", "b"):
+        put(ranch, key, 5, wait=300)
+    others = ran("others", 30)
+    others.key = ()
+    report(ranch, ran("a", 30), others, seconds_ago=20)
+    queue = look(ranch)
+    keys = shown(queue)
+    assert (keys["a"].received, keys["b"].received) == (0.5, None)
+    assert (keys["b"].flow, queue.evenness) == (Flow(), None)
 
 
 # -- parts -----------------------------------------------------------------------------

@@ -31,10 +31,18 @@ class Window:
     """Of all keys together."""
     keys: Mapping[tuple[int, KeyPath], Tally] = field(default_factory=dict)
     """By level and node: all that is below it included. (): keys that are not told apart."""
+    has_keys: bool = True
+    """Whether keys are told apart in so long a window."""
     stored: int | None = None
     """How many entries had ever been stored at the first report in it."""
     stored_at_us: int | None = None
     """When that was."""
+
+    def is_told_of(self, key: KeyPath) -> bool:
+        """Return whether what ended of a node is known: all of it has been told apart."""
+        if not self.has_keys:
+            return False
+        return bool(self.of_key(key)) or not self.of_key(())
 
     @property
     def busiest(self) -> list[KeyPath]:
@@ -83,6 +91,7 @@ class WindowReader:
             seconds=max(0.001, now_us / 1_000_000 - starts[0]),
             levels=_by_level(tallies),
             keys=_by_node(tallies),
+            has_keys=self._kind.has_keys,
             stored=first.stored,
             stored_at_us=first.at_us,
         )

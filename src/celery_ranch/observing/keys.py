@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from celery_ranch.observing.flows import flow_of
 from celery_ranch.observing.parts import Parts
-from celery_ranch.observing.status import KeyLevelStatus, KeyStatus, LimitStatus
+from celery_ranch.observing.status import Flow, KeyLevelStatus, KeyStatus, LimitStatus
 from celery_ranch.scheduling.figures import NodeFigures
 from celery_ranch.scheduling.model import CHARGE_UNIT
 from celery_ranch.scheduling.nodes import Block
@@ -18,7 +18,9 @@ def key_status(
     node: NodeFigures, parts: Parts, now_us: int, enqueued_per_second: float | None
 ) -> KeyStatus:
     """Return how a key stands, of those that were measured together with it."""
-    window = parts.window
+    window, flow = parts.window, Flow()
+    if window.is_told_of(node.key):
+        flow = flow_of(window.of_key(node.key), window.seconds, enqueued_per_second)
     return KeyStatus(
         key=node.key,
         waiting=sum(stand.waiting for stand in node.stands),
@@ -42,7 +44,7 @@ def key_status(
         is_paused=bool(node.blocks & Block.PAUSED),
         children=node.children,
         last_leased=_ago(node.last_leased_at_us, now_us),
-        flow=flow_of(window.of_key(node.key), window.seconds, enqueued_per_second),
+        flow=flow,
     )
 
 

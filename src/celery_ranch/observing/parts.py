@@ -31,8 +31,10 @@ class Parts:
     _shares: dict[tuple[int, KeyPath], float] = field(default_factory=dict)
 
     def received(self, key: KeyPath) -> float | None:
-        """Return which part of what it and its siblings received went to a node."""
+        """Return which part of what it and its siblings received went to a node, if known."""
         of_all = sum(tally.cost for tally in self._of(key[:-1]))
+        if not self.window.is_told_of(key):
+            return None
         return sum(tally.cost for tally in self._of(key)) / of_all if of_all else None
 
     def entitled(self, key: KeyPath) -> float | None:

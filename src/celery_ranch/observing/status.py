@@ -46,7 +46,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What came, and what workers ended, within the window."""
+    """What came, and what workers ended, within the window; None where keys are not told apart."""
 
     enqueued_per_second: float | None = None
     """Entries stored; None until two moments can be compared."""
