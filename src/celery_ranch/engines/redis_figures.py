@@ -8,6 +8,7 @@ from celery_ranch.engines import wire, wire_figures
 from celery_ranch.engines.redis_control import RedisControl
 from celery_ranch.engines.scripts import Argument, load_script
 from celery_ranch.engines.wire import Request
+from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.figures import MAX_MEASURED, NodeFigures, Survey, WorkerFigures
 from celery_ranch.scheduling.model import KeyPath
 from celery_ranch.scheduling.service import MAX_BUCKET_COUNTS, Bucket, Service, ServiceReport
@@ -55,7 +56,13 @@ class RedisFigures(RedisControl):
         """As `Engine.service`."""
         which = "0:0" if bucket is None else f"{bucket.seconds}:{bucket.start}"
         name = f"{self._base(queue)}service:{which}"
-        return wire_figures.read_service(self._connections.run(("HGETALL", name)))
+        try:
+            return wire_figures.read_service(self._connections.run(("HGETALL", name)))
+        except StoreError as error:
+            if "WRONGTYPE" in str(error):
+                # It is not ours, and makes room for what is reported next.
+                return Service()
+            raise
 
     def survey(self, queue: str, cursor: int = 0, *, now_us: int | None = None) -> Survey:
         """As `Engine.survey`."""
