@@ -1,6 +1,7 @@
 -- activation: let entries and nodes be eligible whose time has come.
 --
 -- NEEDS  due
+-- LATER
 -- KEYS   none
 -- ARGV   none
 -- GIVES  activate(q, now, budget)  what is left of the budget

@@ -1,5 +1,6 @@
 -- charging: what an entry costs its nodes.
 --
+-- LATER
 -- KEYS   none
 -- ARGV   none
 -- GIVES  charge(share, cost)        the same number as model.charge

@@ -1,7 +1,6 @@
 -- lease: move entries, in the rule's order, from the backlog to a worker.
 --
 -- NEEDS  activation, leases, passing
--- OFTEN  wake
 -- KEYS   turn       str   how many entries were ever leased in this store
 --        base...    str   of each queue: what its keys begin with
 -- ARGV   now        num   microseconds; negative: the server's clock
@@ -35,7 +34,7 @@ for at = first_base, #KEYS do
     q.place = at - first_base + 1
     q.held, q.way, q.way_races = {}, {}, {}
     open_queues[#open_queues + 1] = q
-    budget = activate(q, now, budget)
+    if (first_due(q) or now + 1) <= now then budget = activate(q, now, budget) end
   end
 end
 
@@ -98,8 +97,7 @@ for _, q in ipairs(open_queues) do
   write('HSET', held_of(q, worker), q.held)
   save(q)
   -- Whoever waits was told of times already.
-  q.due_before = nil
-  if q.tokens == 0 then wake(q) end
+  if q.tokens == 0 and is_leasable(q) then redis.call('LPUSH', q.wake, '1') end
 end
 if leased > 0 then redis.call('SET', turn, text(turns)) end
 reply[2], reply[3] = has_more, next_due
