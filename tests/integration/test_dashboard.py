@@ -386,6 +386,39 @@ def test_all_tasks_of_keys_with_a_tag_are_cancelled(app: Any, page: Dashboard) -
     assert {result.state for result in results} == {"REVOKED"}
 
 
+def test_a_task_and_then_all_of_a_key_are_moved(app: Any, page: Dashboard) -> None:
+    results = [app.send("work", lru_key="from") for _ in range(3)]
+    facts = {"task_id": results[0].id, "to_key": ["to", "one"]}
+    assert "will wait under to/one" in page.steer("plan", "move-task", facts).json["sentences"][0]
+    assert page.steer("do", "move-task", facts).status == 200
+    facts = {"queue": app.name, "key": ["from"], "to_key": ["to", "two"]}
+    assert "2 tasks will wait" in page.steer("plan", "move-key", facts).json["sentences"][1]
+    done = page.steer("do", "move-key", facts).json["done"]
+    assert done == f"2 tasks of from in {app.name}: now under to/two."
+    waiting = [app.ranch.key(key).waiting for key in ("from", ("to", "one"), ("to", "two"))]
+    assert waiting == [0, 1, 2]
+    for target in ({}, {"to_key": ["from"]}, {"to_queue": "nowhere"}):
+        answer = page.steer("do", "move-key", {"key": ["from"], **target})
+        assert answer.status == 400, answer
+    app.ranch.cancel(key="to")
+
+
+def test_all_dead_letters_of_a_key_and_then_all_are_dealt_with(app: Any, page: Dashboard) -> None:
+    app.ranch.purge(app.name)
+    for key in ("one", "two", "two"):
+        bury(app, key)
+    facts = {"queue": app.name, "key": ["two"]}
+    assert page.steer("plan", "retry-all-dead", facts).json["drops"] is False
+    done = page.steer("do", "retry-all-dead", facts).json["done"]
+    assert done == "2 dead letters: each waits again."
+    plan = page.steer("plan", "delete-all-dead", {"queue": app.name}).json
+    assert plan["drops"]
+    assert plan["sentences"][0].startswith(f"All of the queue {app.name}: 1 dead letter ")
+    assert page.steer("do", "delete-all-dead", {"queue": app.name}).status == 200
+    assert app.ranch.dead_letters(app.name) == ()
+    app.ranch.purge(app.name)
+
+
 def test_dead_letters_are_retried_and_deleted(app: Any, page: Dashboard) -> None:
     app.ranch.purge(app.name)
     first, second = bury(app, "buried"), bury(app, "buried")

@@ -8,9 +8,16 @@ from celery_ranch.errors import UnknownEntryError
 from celery_ranch.observing.dashboard.answers import BadRequest
 from celery_ranch.observing.dashboard.plans import Plan, number_of, queue_of
 from celery_ranch.observing.dashboard.requests import Said
+from celery_ranch.observing.notation import written_key
 from celery_ranch.ranch import Ranch
+from celery_ranch.scheduling.model import KeyPath
 
-__all__ = ["plan_delete_dead", "plan_retry_dead"]
+__all__ = [
+    "plan_delete_all_dead",
+    "plan_delete_dead",
+    "plan_retry_all_dead",
+    "plan_retry_dead",
+]
 
 #: How many dead letters are named in one request.
 _MOST_NAMED = 1_000
@@ -44,6 +51,37 @@ def plan_delete_dead(ranch: Ranch, said: Said) -> Plan:
         True,
         lambda: _of_each(ids, lambda one: ranch.delete_dead(one, queue), "is deleted"),
     )
+
+
+def plan_retry_all_dead(ranch: Ranch, said: Said) -> Plan:
+    """Say what retrying all dead letters, or all of a key, will do."""
+    queue, key, sentence = _all(ranch, said)
+    return Plan(
+        (f"{sentence} will wait again, as if just stored, with no deliveries counted.",),
+        "Retry all of them",
+        False,
+        lambda: f"{number_of(ranch.retry_all_dead(key, queue), 'dead letter')}: each waits again.",
+    )
+
+
+def plan_delete_all_dead(ranch: Ranch, said: Said) -> Plan:
+    """Say what deleting all dead letters, or all of a key, will do."""
+    queue, key, sentence = _all(ranch, said)
+    return Plan(
+        (f"{sentence} will be dropped for good.", "Nobody can bring them back."),
+        "Delete all for good",
+        True,
+        lambda: f"{number_of(ranch.delete_all_dead(key, queue), 'dead letter')}: each is deleted.",
+    )
+
+
+def _all(ranch: Ranch, said: Said) -> tuple[str, KeyPath | None, str]:
+    said.only("queue", "key")
+    queue, key = queue_of(ranch, said), said.key() if said.has("key") else None
+    number = number_of(ranch.engine.snapshot(queue).dead, "dead letter")
+    if key is None:
+        return queue, key, f"All of the queue {queue}: {number}"
+    return queue, key, f"Those of {written_key(key)} among {number} of the queue {queue}"
 
 
 def _of_each(ids: tuple[str, ...], do: Callable[[str], None], done: str) -> str:

@@ -6,7 +6,13 @@ figures of that moment, then that it be done.
 
 from __future__ import annotations
 
-from celery_ranch.observing.dashboard.burying import plan_delete_dead, plan_retry_dead
+from celery_ranch.observing.dashboard.burying import (
+    plan_delete_all_dead,
+    plan_delete_dead,
+    plan_retry_all_dead,
+    plan_retry_dead,
+)
+from celery_ranch.observing.dashboard.moving import plan_move_key, plan_move_task
 from celery_ranch.observing.dashboard.plans import Control
 from celery_ranch.observing.dashboard.steering import (
     plan_limits,
@@ -31,6 +37,10 @@ CONTROLS: dict[str, Control] = {
     "cancel-task": plan_cancel_task,
     "cancel-key": plan_cancel_key,
     "cancel-tag": plan_cancel_tag,
+    "move-task": plan_move_task,
+    "move-key": plan_move_key,
     "retry-dead": plan_retry_dead,
     "delete-dead": plan_delete_dead,
+    "retry-all-dead": plan_retry_all_dead,
+    "delete-all-dead": plan_delete_all_dead,
 }

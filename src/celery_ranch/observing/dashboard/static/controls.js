@@ -29,6 +29,8 @@ const FORMS = {
   },
   "retry-dead": { title: "Retry dead letters" },
   "delete-dead": { title: "Delete dead letters" },
+  "retry-all-dead": { title: "Retry all dead letters" },
+  "delete-all-dead": { title: "Delete all dead letters" },
 };
 const WHOSE = [["tag", "For the tag", "name=value"], ["depth", "Or by default, for keys of so many parts", "1 to 8"]];
 
