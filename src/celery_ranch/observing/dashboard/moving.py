@@ -15,10 +15,8 @@ from celery_ranch.ranch import Ranch
 
 __all__ = ["plan_move_key", "plan_move_task"]
 
-_MOVED = (
-    "Priority, cost, due time and expiry go along. What they call goes to the new key as well.",
-    "What workers have already runs on.",
-)
+_MOVED = "Priority, cost, due time and expiry go along. What workers have already runs on."
+_CALLS = " What they call has the new key as well."
 
 
 def plan_move_key(ranch: Ranch, said: Said) -> Plan:
@@ -32,7 +30,7 @@ def plan_move_key(ranch: Ranch, said: Said) -> Plan:
         (
             waiting_of(ranch, queue, path),
             f"{number} will wait {where}, from one instant on.",
-            *_MOVED,
+            _MOVED + (_CALLS if "to_key" in target else ""),
         ),
         "Move all of them",
         False,
@@ -52,7 +50,7 @@ def plan_move_task(ranch: Ranch, said: Said) -> Plan:
         return f"The task {task_id} waits {where}."
 
     return Plan(
-        (f"The task {task_id} will wait {where}, if it still waits.", *_MOVED),
+        (f"The task {task_id} will wait {where}, if it still waits.", _MOVED),
         "Move the task",
         False,
         move,
