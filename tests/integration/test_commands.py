@@ -339,6 +339,40 @@ def test_dead_letters_are_listed_shown_retried_and_deleted(app: Any, terminal: T
         assert "no entry" in terminal.fail("dead", *command, first)
 
 
+def test_dead_letters_of_a_key_and_all_of_them_are_retried_and_deleted(
+    app: Any, terminal: Terminal
+) -> None:
+    bury(app, "acme", "acme", "bolt")
+    assert terminal.run("dead", "retry", "--key", "acme") == "2 retried\n"
+    assert app.ranch.key("acme").waiting == 2
+    assert terminal.read("dead", "delete", "--key", "nobody", "--yes")[0]["deleted"] == 0
+    result = terminal.type("dead", "delete", "--all", answer="y\n")
+    assert f"Drop all dead letters of {app.name} (1) for good?" in result.stderr
+    assert result.stdout.endswith("1 deleted\n")
+
+
+# -- moving -------------------------------------------------------------------
+
+
+def test_all_that_waits_at_a_key_waits_elsewhere(app: Any, terminal: Terminal) -> None:
+    app.send("work", lru_key="images", queue="images")
+    for number in range(3):
+        app.send("work", number, lru_key="acme")
+    told = terminal.run("move", "--key", "acme", "--to-key", "low/acme", "--to-queue", "images")
+    assert told == "acme: 3 moved to low/acme in images\n"
+    assert app.ranch.key(("low", "acme"), "images").waiting == 3
+
+
+def test_a_task_waits_elsewhere_and_one_that_does_not_wait_is_named(
+    app: Any, terminal: Terminal
+) -> None:
+    result = app.send("work", lru_key="acme")
+    assert terminal.run("move", result.id, "--to-key", "bolt") == f"{result.id}: moved to bolt\n"
+    assert app.ranch.key("bolt").waiting == 1
+    assert terminal.fail("move", "nobody", "--to-key", "bolt") == "Error: nobody does not wait"
+    assert "nowhere" in terminal.fail("move", "--key", "bolt", "--to-queue", "nowhere")
+
+
 # -- what is refused ----------------------------------------------------------
 
 REFUSED = {
@@ -372,6 +406,9 @@ WRONGLY_USED = {
     "at least one limit": ("limit", "acme"),
     "task ids, or one of --key, --tag and --all": ("cancel", "--all", "--key", "acme"),
     "neither a whole number nor inf": ("limit", "acme", "--backlog", "many"),
+    "either task ids or --key": ("move", "--to-key", "a"),
+    "say where to": ("move", "--key", "acme"),
+    "the ids of dead letters, or one of": ("dead", "delete", "x", "--all"),
     "Missing argument": ("pause",),
     "No such command": ("paws",),
 }

@@ -13,6 +13,7 @@ from celery_ranch.cli.dropping import cancel
 from celery_ranch.cli.explaining import explain
 from celery_ranch.cli.looking import check, key, keys
 from celery_ranch.cli.metrics import metrics
+from celery_ranch.cli.moving import move
 from celery_ranch.cli.session import RanchGroup, Session
 from celery_ranch.cli.steering import limit, pause, resume, share
 from celery_ranch.cli.watching import status, top
@@ -33,6 +34,7 @@ COMMANDS = (
     pause,
     resume,
     cancel,
+    move,
     dead,
     check,
 )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celery_ranch.cli.notation import visible, written_key
+from celery_ranch.cli.completing import complete_key
+from celery_ranch.cli.notation import read_key, visible, written_key
 from celery_ranch.cli.session import (
     RanchCommand,
     RanchGroup,
@@ -85,27 +86,73 @@ def show(session: Session, entry_id: str, queue: str | None) -> None:
         click.echo(visible(f"{each.replace('_', ' ') + ':':<12}{text}"))
 
 
+def _which_options(function: Any) -> Any:
+    key = click.option(
+        "--key",
+        metavar="KEY",
+        shell_complete=complete_key,
+        help="Those of a key, and of keys below it.",
+    )
+    every = click.option("--all", "is_all", is_flag=True, help="All of the queue's.")
+    return click.argument("entry_ids", metavar="[ENTRY]...", nargs=-1)(key(every(function)))
+
+
 @dead.command(cls=RanchCommand)
-@click.argument("entry_ids", metavar="ENTRY...", nargs=-1, required=True)
+@_which_options
 @queue_option
 @json_option
 @click.pass_obj
-def retry(session: Session, entry_ids: tuple[str, ...], queue: str | None) -> None:
+def retry(
+    session: Session, entry_ids: tuple[str, ...], key: str | None, is_all: bool, queue: str | None
+) -> None:
     """Put dead letters back as if just stored."""
-    _for_each(session, entry_ids, queue, "retried")
+    _check_one_is_given(entry_ids, key, is_all)
+    name = session.queue(queue)
+    if entry_ids:
+        _for_each(session, entry_ids, name, "retried")
+        return
+    path = None if key is None else read_key(key)
+    with session.working("retrying"):
+        number = session.ranch.retry_all_dead(path, name)
+    session.say(f"{number:,} retried", queue=name, key=path, retried=number)
 
 
 @dead.command(cls=RanchCommand)
-@click.argument("entry_ids", metavar="ENTRY...", nargs=-1, required=True)
+@_which_options
 @yes_option
 @queue_option
 @json_option
 @click.pass_obj
-def delete(session: Session, entry_ids: tuple[str, ...], yes: bool, queue: str | None) -> None:
+def delete(
+    session: Session,
+    entry_ids: tuple[str, ...],
+    key: str | None,
+    is_all: bool,
+    yes: bool,
+    queue: str | None,
+) -> None:
     """Drop dead letters for good."""
-    number = len(entry_ids)
-    session.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?", yes)
-    _for_each(session, entry_ids, queue, "deleted")
+    _check_one_is_given(entry_ids, key, is_all)
+    name = session.queue(queue)
+    if entry_ids:
+        number = len(entry_ids)
+        session.confirm(f"Drop {number} dead letter{'' if number == 1 else 's'} for good?", yes)
+        _for_each(session, entry_ids, name, "deleted")
+        return
+    path = None if key is None else read_key(key)
+    if path is None:
+        whose = f"all dead letters of {visible(name)} ({session.engine.snapshot(name).dead:,})"
+    else:
+        whose = f"the dead letters of {written_key(path)} and below it, in {visible(name)},"
+    session.confirm(f"Drop {whose} for good?", yes)
+    with session.working("deleting"):
+        number = session.ranch.delete_all_dead(path, name)
+    session.say(f"{number:,} deleted", queue=name, key=path, deleted=number)
+
+
+def _check_one_is_given(entry_ids: tuple[str, ...], key: str | None, is_all: bool) -> None:
+    if sum([bool(entry_ids), key is not None, is_all]) != 1:
+        raise click.UsageError("give the ids of dead letters, or one of --key and --all")
 
 
 def _letters(session: Session, queue: str, limit: int | None) -> Iterator[DeadLetter]:
@@ -151,9 +198,9 @@ def _facts(session: Session, letter: DeadLetter) -> dict[str, Any]:
     }
 
 
-def _for_each(session: Session, entry_ids: tuple[str, ...], queue: str | None, done: str) -> None:
+def _for_each(session: Session, entry_ids: tuple[str, ...], name: str, done: str) -> None:
     """Retry or delete; go on where one is unknown, and fail at the end."""
-    name, failed = session.queue(queue), 0
+    failed = 0
     verb = session.ranch.retry_dead if done == "retried" else session.ranch.delete_dead
     for entry_id in entry_ids:
         try:
