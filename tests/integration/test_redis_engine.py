@@ -212,6 +212,32 @@ def test_a_publisher_is_remembered_for_a_quarter_of_an_hour_after_its_last_publi
     assert engine.enqueue(entries(1), publish=Publish("p", 1)).stored == 1
 
 
+def test_an_attempt_that_stores_nothing_leaves_the_publisher_s_last_number(
+    engine: RedisEngine, client: redis.Redis
+) -> None:
+    remembered = f"{engine.prefix}{{celery}}:publisher:p"
+    engine.enqueue(entries(1), publish=Publish("p", 5))
+    assert engine.enqueue(entries(1), publish=Publish("p", 6)).taken == ("0",)
+    assert client.get(remembered) == b"5"
+    engine.cancel("celery", "0")
+    assert engine.enqueue(entries(1), publish=Publish("p", 4)).is_repeated
+    assert client.get(remembered) == b"5"
+    assert client.pttl(remembered) > 890_000
+
+
+def test_a_publisher_s_number_of_another_type_refuses_a_batch_as_a_whole(
+    engine: RedisEngine, client: redis.Redis
+) -> None:
+    remembered = f"{engine.prefix}{{celery}}:publisher:p"
+    client.rpush(remembered, "junk")
+    with pytest.raises(StoreError, match="WRONGTYPE"):
+        engine.enqueue(entries(3), publish=Publish("p", 1))
+    assert engine.snapshot("celery").waiting == 0
+    assert not client.exists(f"{engine.prefix}{{celery}}:entries")
+    client.set(remembered, "junk")
+    assert engine.enqueue(entries(3), publish=Publish("p", 1)).stored == 3
+
+
 def test_scripts_that_are_flushed_again_and_again_run_all_the_same(
     own_engine: RedisEngine, own_redis: RedisServer
 ) -> None:
