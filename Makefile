@@ -18,7 +18,7 @@ NO_RULE := --ignore-glob='*/test_rule_is_*.py' --ignore=tests/unit/test_turns.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test features chaos matrix matrix-short bench evenness check check-rest lint types \
+.PHONY: help demo test features chaos matrix matrix-short bench bench-withdrawals evenness check check-rest lint types \
 	doctest docs wheel-test format clean
 
 help:  ## Show what can be made
@@ -53,6 +53,9 @@ matrix-short: $(READY)  ## Run what CI runs of the matrix
 bench: $(READY)  ## Measure against plain Celery on the same Redis, and with many keys
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/engine_scaling.py
+
+bench-withdrawals: $(READY)  ## Measure cancelling and moving a million waiting tasks
+	$(BIN)/python benchmarks/withdrawals.py
 
 evenness: $(READY)  ## Replay a log by seconds and set adversaries on it (TRACE=log.swf.gz)
 	$(BIN)/python benchmarks/adversaries.py --write

@@ -257,3 +257,16 @@ def test_the_report_on_the_bound_says_which_fractions_of_it_were_reached(tmp_pat
         assert f"| {row['bound']} | {row['at_once']} | {row['median']:.3f} |" in output
         assert 0 < row["median"] <= row["largest"] <= 1
         assert 0 < row["adversary"] <= 1
+
+
+def test_the_benchmark_of_withdrawals_takes_all_away_in_each_way(tmp_path):
+    output, results = run_benchmark(
+        tmp_path, "withdrawals.py", "--entries", "400", "--children", "20", "--told", "20"
+    )
+
+    assert [each["entries"] for each in results["taken"]] == [400] * 7
+    for each in results["taken"]:
+        assert each["case"] in output
+        assert each["calls"] >= 3
+        assert each["longest_ms"] > 0
+    assert results["told_per_second"] > 0

@@ -405,6 +405,20 @@ class EnginesAgreeOnLevels(EnginesAgree):
                 self.flood(120, queue, ("a",), level=level)
 
 
+class EnginesAgreeOnWithdrawals(EnginesAgree):
+    """Something is being withdrawn from the start, some of it leased before."""
+
+    @initialize()
+    def withdraw_all(self) -> None:
+        for queue in QUEUES:
+            for key in KEYS:
+                due = Entry("", key, queue, b"")
+                self.enqueue_under_new_ids([due, due, replace(due, due_in_us=100_000)], None)
+            self.lease("w1", [queue], 5)
+            for path in {key[:1]: None for key in KEYS}:
+                self.withdraw(queue, path, "h", None)
+
+
 class EnginesAgreeAtTheEndOfTheRange(EnginesAgree):
     """Tags are shifted every few leases, because leasing is dear."""
 
@@ -430,7 +444,13 @@ def _all_keys(engine: Any, queue: str) -> dict[Any, KeySnapshot]:
 @pytest.mark.timeout(3_600 if IS_LONG else 600)
 @pytest.mark.parametrize(
     "machine",
-    [EnginesAgree, EnginesAgreeOnForgetting, EnginesAgreeOnLevels, EnginesAgreeAtTheEndOfTheRange],
+    [
+        EnginesAgree,
+        EnginesAgreeOnForgetting,
+        EnginesAgreeOnLevels,
+        EnginesAgreeOnWithdrawals,
+        EnginesAgreeAtTheEndOfTheRange,
+    ],
 )
 def test_every_history_gives_the_same_replies_in_both_engines(
     machine: type[EnginesAgree], redis_url: str

@@ -20,13 +20,13 @@ from celery_ranch.scheduling.model import KeyPath, Withdrawal, key_path
 from celery_ranch.scheduling.policies import tag_text
 from celery_ranch.scheduling.withdrawals import CarriedOut, Move, Moved, Progress
 
-__all__ = ["Withdrawing"]
+__all__ = ["SLICE", "Withdrawing"]
 
 logger = get_logger(__name__)
 
 #: How many entries one call to the store takes, or returns: it holds Redis
 #: for a few milliseconds at most.
-_SLICE = 150
+SLICE = 150
 
 #: How many withdrawals are begun before the first is carried out.
 _MOST_AT_ONCE = 1_000
@@ -172,7 +172,7 @@ class Withdrawing(Look):
         taken = 0
         done: Sequence[str] = ()
         while not is_stopping():
-            reply = self.engine.carry_out(withdrawal, helper, _SLICE, done=done)
+            reply = self.engine.carry_out(withdrawal, helper, SLICE, done=done)
             taken = max(taken, reply.taken)
             if reply.progress in (Progress.OVER, Progress.ELSEWHERE):
                 break
@@ -219,7 +219,7 @@ class Withdrawing(Look):
         """Take all of a withdrawal aside; return how many entries that are."""
         taken = 0
         while True:
-            reply = self.engine.carry_out(withdrawal, helper, _SLICE)
+            reply = self.engine.carry_out(withdrawal, helper, SLICE)
             taken = max(taken, reply.taken)
             if reply.progress is not Progress.SWEEPING:
                 return taken
@@ -253,7 +253,7 @@ class Withdrawing(Look):
         path, name = None if key is None else key_path(key), self._queue(queue)
         count, cursor = 0, FIRST
         while True:
-            swept = self.engine.sweep_dead(name, path, _SLICE, is_retried=is_retried, cursor=cursor)
+            swept = self.engine.sweep_dead(name, path, SLICE, is_retried=is_retried, cursor=cursor)
             count += swept.count
             if swept.cursor is None:
                 return count
