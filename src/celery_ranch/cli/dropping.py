@@ -72,8 +72,8 @@ def _cancel_key(session: Session, key: str, queue: str | None, yes: bool) -> Non
     path, name = read_key(key), session.queue(queue)
     shown = written_key(path)
     session.confirm(f"Drop all that waits at {shown} and below it, in {visible(name)}?", yes)
-    with session.working("cancelling"):
-        dropped = session.ranch.cancel(key=path, queue=name)
+    with session.working("cancelling") as report:
+        dropped = session.ranch.cancel(key=path, queue=name, on_progress=report)
     session.say(f"{shown}: {dropped:,} cancelled", queue=name, key=path, cancelled=int(dropped))
 
 
@@ -82,8 +82,8 @@ def _cancel_tag(session: Session, tag: str, queue: str | None, yes: bool) -> Non
     keys = session.ranch.tagged(*pair, name)
     number = f"{len(keys):,} key{'' if len(keys) == 1 else 's'}"
     session.confirm(f"Drop all that waits at {number} in {visible(name)}?", yes)
-    with session.working("cancelling"):
-        dropped = session.ranch.cancel(tag=pair, queue=name)
+    with session.working("cancelling") as report:
+        dropped = session.ranch.cancel(tag=pair, queue=name, on_progress=report)
     told = f"{visible(tag)}, {number}: {dropped:,} cancelled"
     session.say(told, queue=name, tag=pair, cancelled=int(dropped))
 
@@ -93,6 +93,6 @@ def _cancel_all(session: Session, queue: str | None, yes: bool) -> None:
     counts = session.engine.snapshot(name)
     waiting = counts.waiting + counts.delayed
     session.confirm(f"Drop all {waiting:,} tasks that wait in {visible(name)}?", yes)
-    with session.working("cancelling"):
-        dropped = session.ranch.purge(name)
+    with session.working("cancelling") as report:
+        dropped = session.ranch.purge(name, on_progress=report)
     session.say(f"{visible(name)}: {dropped:,} cancelled", queue=name, cancelled=dropped)

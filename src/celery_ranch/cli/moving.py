@@ -52,8 +52,8 @@ def move(
     shown = " in ".join([*names, *([visible(to_queue)] if to_queue else [])])
     if key is not None:
         path, name = read_key(key), session.queue(queue)
-        with session.working("moving"):
-            moved = session.ranch.move(key=path, queue=name, **there)
+        with session.working("moving") as report:
+            moved = session.ranch.move(key=path, queue=name, on_progress=report, **there)
         told = f"{written_key(path)}: {moved:,} moved to {shown}"
         session.say(told, queue=name, key=path, moved=int(moved), **there)
         return

@@ -46,6 +46,7 @@ class Withdrawing(Look):
         *,
         key: Any = None,
         tag: tuple[str, str] | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> int:
         """Drop tasks that wait; their state becomes REVOKED, and chords hear of it.
 
@@ -62,6 +63,7 @@ class Withdrawing(Look):
             key: Instead of a task: all that waits at a key and below it.
             tag: Instead of a task: all of each key with this tag, (name,
                 value), each at an instant of its own.
+            on_progress: Called now and then with how many have been told of.
 
         Returns:
             How many waited. Of a task this is True or False; one that runs or
@@ -74,16 +76,22 @@ class Withdrawing(Look):
         if task_id is not None:
             return self._cancel_task(task_id, queue)
         name = self._queue(queue)
-        return self._cancel_all(name, self._meant(name, key, tag))
+        return self._cancel_all(name, self._meant(name, key, tag), on_progress)
 
-    def purge(self, queue: str | None = None) -> int:
+    def purge(
+        self, queue: str | None = None, *, on_progress: Callable[[int], None] | None = None
+    ) -> int:
         """Drop what waits in a queue, and return how many tasks that were.
 
         It goes from key to key, and does with each what `cancel` does.
+
+        Args:
+            queue: Which; None means the default one.
+            on_progress: Called now and then with how many have been told of.
         """
         name = self._queue(queue)
         outermost = dict.fromkeys(snapshot.key[:1] for snapshot in self.keys(name))
-        return self._cancel_all(name, outermost)
+        return self._cancel_all(name, outermost, on_progress)
 
     def move(
         self,
@@ -93,6 +101,7 @@ class Withdrawing(Look):
         key: Any = None,
         to_key: Any = None,
         to_queue: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
     ) -> int:
         """Let tasks that wait wait under another key, in another queue, or both.
 
@@ -112,6 +121,7 @@ class Withdrawing(Look):
             key: Instead of a task: all that waits at a key and below it.
             to_key: Whose they are from now on; None: each stays its own key's.
             to_queue: Where they wait from now on; None: where they are.
+            on_progress: Called now and then with how many are there, of a key's.
 
         Returns:
             How many waited. Of a task this is True or False; one that runs or
@@ -133,7 +143,7 @@ class Withdrawing(Look):
         move = Move(to_name or name, target)
         if move.queue == name and target in (None, path):
             raise InvalidMoveError(to_queue if target is None else to_key, "another place")
-        return self._withdraw_all(name, [path], move)
+        return self._withdraw_all(name, [path], move, on_progress)
 
     def retry_all_dead(self, key: Any = None, queue: str | None = None) -> int:
         """Put dead letters back as if just stored; return how many.
@@ -156,6 +166,7 @@ class Withdrawing(Look):
         withdrawal: Withdrawal,
         helper: str | None = None,
         is_stopping: Callable[[], bool] = lambda: False,
+        on_progress: Callable[[int], None] | None = None,
     ) -> int:
         """Carry out what was begun, here or elsewhere; return how many entries it took.
 
@@ -167,9 +178,10 @@ class Withdrawing(Look):
             withdrawal: What was begun.
             helper: Who began it; None: a new helper.
             is_stopping: Asked before each slice whether to leave it at that.
+            on_progress: Called after each slice with how many it has done with.
         """
         helper = helper or new_helper()
-        taken = 0
+        taken = dealt_with = 0
         done: Sequence[str] = ()
         while not is_stopping():
             reply = self.engine.carry_out(withdrawal, helper, SLICE, done=done)
@@ -177,6 +189,9 @@ class Withdrawing(Look):
             if reply.progress in (Progress.OVER, Progress.ELSEWHERE):
                 break
             done = self._deal_with(reply)
+            dealt_with += len(done)
+            if on_progress is not None:
+                on_progress(dealt_with)
         return taken
 
     # -- inside ---------------------------------------------------------------
@@ -199,20 +214,30 @@ class Withdrawing(Look):
             raise InvalidTagError(tag, "a tuple of a name and a value")
         return sorted(self.engine.tagged(queue, tag_text(*tag)))
 
-    def _cancel_all(self, queue: str, keys: Iterable[KeyPath]) -> int:
+    def _cancel_all(
+        self, queue: str, keys: Iterable[KeyPath], on_progress: Callable[[int], None] | None
+    ) -> int:
         taken, left = 0, iter(keys)
         while page := list(islice(left, _MOST_AT_ONCE)):
-            taken += self._withdraw_all(queue, page)
+            taken += self._withdraw_all(queue, page, None, _from(taken, on_progress))
         return taken
 
-    def _withdraw_all(self, queue: str, keys: Sequence[KeyPath], move: Move | None = None) -> int:
+    def _withdraw_all(
+        self,
+        queue: str,
+        keys: Sequence[KeyPath],
+        move: Move | None,
+        on_progress: Callable[[int], None] | None,
+    ) -> int:
         """Begin with each, take all of it aside, and only then tell of it, which takes long."""
         helper = new_helper()
         begun = [self.engine.withdraw(queue, key, helper, move=move) for key in keys]
         begun_with_some = [withdrawal for withdrawal in begun if withdrawal is not None]
         taken = [self._sweep(withdrawal, helper) for withdrawal in begun_with_some]
-        for withdrawal in begun_with_some:
-            self.finish(withdrawal, helper)
+        before = 0
+        for withdrawal, count in zip(begun_with_some, taken, strict=True):
+            self.finish(withdrawal, helper, on_progress=_from(before, on_progress))
+            before += count
         return sum(taken)
 
     def _sweep(self, withdrawal: Withdrawal, helper: str) -> int:
@@ -301,6 +326,11 @@ class Withdrawing(Look):
             request=Context(request),
             store_result=not request.get("ignore_result"),
         )
+
+
+def _from(count: int, on_progress: Callable[[int], None] | None) -> Callable[[int], None] | None:
+    """Return what is told of progress beyond what was done before."""
+    return None if on_progress is None else lambda more: on_progress(count + more)
 
 
 def new_helper() -> str:
