@@ -154,7 +154,7 @@ class Backlog:
             self.settle(leases)
 
     def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; a later call connects again."""
         self.engine.close()
 
     def _script_us(self) -> int:

@@ -199,21 +199,19 @@ def _lease_one_each(backlog: Backlog, *, is_to_run: bool) -> None:
 
 def footprint(server: PrivateRedis, kind: Kind, keys: int) -> Footprint:
     """Measure the memory of entries and keys, from backlogs that differ in one alone."""
-    half = len(kind.levels)
+    of_key = len(kind.levels)
     empty = server.used_memory_bytes()
     many_keys = Backlog(server, keys, kind, MESSAGE)
-    many_keys.fill(10 // half)
-    full = server.used_memory_bytes() - empty
+    many_keys.fill(10 // of_key)
+    full = _taken_by(many_keys, server) - empty
     many_keys.drain()
-    idle = server.used_memory_bytes() - empty
-    many_keys.close()
+    idle = _taken_by(many_keys, server) - empty
     server.client.flushall()
 
     empty = server.used_memory_bytes()
     few_keys = Backlog(server, keys // 10, kind, MESSAGE)
-    few_keys.fill(100 // half)
-    same_entries = server.used_memory_bytes() - empty
-    few_keys.close()
+    few_keys.fill(100 // of_key)
+    same_entries = _taken_by(few_keys, server) - empty
     server.client.flushall()
     return Footprint(
         kind=kind.name,
@@ -223,16 +221,26 @@ def footprint(server: PrivateRedis, kind: Kind, keys: int) -> Footprint:
     )
 
 
+def _taken_by(backlog: Backlog, server: PrivateRedis) -> int:
+    """Return the server's memory without the backlog's connections, which have buffers."""
+    backlog.close()
+    while server.client.info("clients")["connected_clients"] > 1:
+        time.sleep(0.01)
+    return server.used_memory_bytes()
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print tables, write what is asked for; return the exit code."""
     options = _options(arguments)
     with private_redis() as server:
         facts = machine(server)
+        footprint(server, FLAT, 10)  # so that the server knows all scripts
         memory = [footprint(server, kind, options.memory_keys) for kind in FOOTPRINTS]
         beside = blocked(server, options.blocked_keys, options.rounds)
         measured = [
             cost
             for kind in KINDS
+            if not options.kind or kind.name in options.kind
             for cost in costs(server, kind, sorted(options.keys), options.rounds)
         ]
     lines = [
@@ -267,6 +275,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         help="a number of backlogged keys; may be repeated (10, 1000, 100000, 1000000,"
         " which takes about 2 GB)",
+    )
+    parser.add_argument(
+        "--kind",
+        action="append",
+        choices=[kind.name for kind in KINDS],
+        help="of backlog; may be repeated (all)",
     )
     parser.add_argument("--rounds", type=int, help="of each measure (1000)")
     parser.add_argument("--memory-keys", type=int, help="of the measure of memory (10000)")
