@@ -134,6 +134,23 @@ DAMAGES = {
     "another type for reasons": Damage(
         overwritten_and_needed("reasons"), WAITS, "unreadable record"
     ),
+    "garbage among the withdrawals": Damage(member_of("withdrawals", JUNK)),
+    "a withdrawal without a record": Damage(member_of("withdrawals", "7")),
+    "a withdrawal of half a record": Damage(
+        lambda redis, queue: (
+            member_of("withdrawals", "8")(redis, queue),
+            member_of("unswept", "8", 8)(redis, queue),
+            redis.hset(queue.key("withdrawal:8"), "node", "acme"),
+        )
+    ),
+    "another type for a withdrawal": Damage(
+        lambda redis, queue: (
+            member_of("withdrawals", "9")(redis, queue),
+            overwritten("withdrawal:9")(redis, queue),
+        )
+    ),
+    "another type for withdrawals": Damage(overwritten("withdrawals")),
+    "another type for what is being withdrawn": Damage(overwritten("withdrawing")),
     "another type for tokens": Damage(overwritten("wake")),
 }
 

@@ -19,8 +19,13 @@ local MOST_BYTES = 1000000
 now = time_of(now)
 make_room(base)
 local q = open(base)
-if not is_sound(q) then return refusal(q) end
+if not is_sound(q) or not are_withdrawals_sound(q) then return refusal(q) end
 local mine = withdrawal_of(q, number)
+if not mine then
+  -- Nobody is told of it again.
+  end_withdrawal(q, number)
+  redis.call('ZREM', rare(q, 'unswept'), text(number))
+end
 if not mine or not claim(q, mine, helper, now, now + lease_us) then return {'elsewhere'} end
 
 local aside = aside_of(q, number)
@@ -31,7 +36,11 @@ end
 local first = first_unswept(q)
 if first and first <= number then
   local one = first == number and mine or withdrawal_of(q, first)
-  sweep_slice(q, one, limit, now)
+  if one then
+    sweep_slice(q, one, limit, now)
+  else
+    redis.call('ZREM', rare(q, 'unswept'), text(first))
+  end
   begin_epochs(q)
   save(q)
   wake(q)
@@ -41,7 +50,7 @@ end
 
 local found = redis.call('ZRANGE', aside, 0, limit - 1, 'WITHSCORES')
 if #found == 0 then
-  end_withdrawal(q, mine)
+  end_withdrawal(q, number)
   return {'over', mine.taken}
 end
 

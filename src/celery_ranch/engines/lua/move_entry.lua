@@ -18,7 +18,7 @@
 now = time_of(now)
 make_room(base)
 local q = open(base)
-if not is_sound(q) then return refusal(q) end
+if not is_sound(q) or not are_withdrawals_sound(q) then return refusal(q) end
 local value = redis.call('HGET', q.entries, entry_id)
 local _, _, place, level, key = header_of(value)
 if not key or is_withdrawing(q, key) then return {'elsewhere'} end

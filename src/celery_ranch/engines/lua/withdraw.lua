@@ -15,7 +15,7 @@
 now = time_of(now)
 make_room(base)
 local q = open(base)
-if not is_sound(q) then return refusal(q) end
+if not is_sound(q) or not are_withdrawals_sound(q) then return refusal(q) end
 local node = node_of(q, key)
 if not node.is_known or waiting_below(q, key) == 0 then return {'nothing'} end
 

@@ -6,13 +6,16 @@
 -- ARGV   none
 -- GIVES  begin_withdrawal(q, number, fields, till)  remember one; fields: a list of names and
 --                               values (see below), till: how long its helper has it
---        withdrawal_of(q, number)  what is remembered of it; nil if it is over
+--        withdrawal_of(q, number)  what is remembered of it; nil if it is over, or cannot
+--                               be read
 --        remember(q, one, ...)   change fields: names and values
 --        claim(q, one, helper, now, till)  whether the helper has it from now on
 --        abandoned(q, now, limit)  the numbers of those that nobody works on
 --        first_unswept(q)        the number of the first whose entries still wait
 --        end_sweep(q, one)       its entries are aside: the node may race again
---        end_withdrawal(q, one)  nothing is left of it
+--        end_withdrawal(q, number)  nothing is left of it
+--        are_withdrawals_sound(q)  whether their keys are of the Redis types that verbs
+--                               count on
 --        is_withdrawing(q, key)  whether a node on the key's way is to be swept
 --        aside_of(q, number)     zset: entry id -> the sequence number that it had
 --        is_aside(q, id)         whether an entry is, of one of the first withdrawals
@@ -25,6 +28,10 @@
 --                   (where to; the key may be empty: its own), helper, token, taken (how
 --                   many), scan (the cursor below the node; empty: not begun), due and
 --                   member (how far the first of keys_of is swept)
+local FIELDS = {
+  'node', 'kind', 'queue', 'key', 'helper', 'token', 'taken', 'scan', 'due', 'member',
+}
+
 local function aside_of(q, number)
   return rare(q, 'aside:' .. text(number))
 end
@@ -55,13 +62,21 @@ local function begin_withdrawal(q, number, fields, till)
   redis.call('ZADD', rare(q, 'withdrawals'), till, text(number))
 end
 
+-- Of a record that something else was written to nothing is known.
 local function withdrawal_of(q, number)
-  local fields = redis.call('HGETALL', record_of(q, number))
-  if #fields == 0 then return nil end
+  local fields = redis.pcall('HGETALL', record_of(q, number))
   local one = {number = number}
   for i = 1, #fields, 2 do one[fields[i]] = fields[i + 1] end
   one.taken = tonumber(one.taken)
+  for _, name in ipairs(FIELDS) do
+    if not one[name] then return nil end
+  end
   return one
+end
+
+local function end_withdrawal(q, number)
+  redis.call('DEL', record_of(q, number))
+  redis.call('ZREM', rare(q, 'withdrawals'), text(number))
 end
 
 local function claim(q, one, helper, now, till)
@@ -75,12 +90,28 @@ local function claim(q, one, helper, now, till)
   return true
 end
 
+-- Members that are no numbers are not ours.
+local function numbers_in(zset, members)
+  local numbers = {}
+  for _, member in ipairs(members) do
+    local number = string.match(member, '^%d+$') and tonumber(member)
+    if number then
+      numbers[#numbers + 1] = number
+    else
+      redis.call('ZREM', zset, member)
+    end
+  end
+  return numbers
+end
+
 local function abandoned(q, now, limit)
-  return redis.call('ZRANGEBYSCORE', rare(q, 'withdrawals'), '-inf', text(now), 'LIMIT', 0, limit)
+  local zset = rare(q, 'withdrawals')
+  return numbers_in(zset, redis.pcall('ZRANGEBYSCORE', zset, '-inf', text(now), 'LIMIT', 0, limit))
 end
 
 local function first_unswept(q)
-  return tonumber(redis.call('ZRANGE', rare(q, 'unswept'), 0, 0)[1])
+  local zset = rare(q, 'unswept')
+  return numbers_in(zset, redis.call('ZRANGE', zset, 0, 9))[1]
 end
 
 local function end_sweep(q, one)
@@ -90,9 +121,9 @@ local function end_sweep(q, one)
   unblock(q, node_of(q, one.node), WITHDRAWN)
 end
 
-local function end_withdrawal(q, one)
-  redis.call('DEL', record_of(q, one.number))
-  redis.call('ZREM', rare(q, 'withdrawals'), text(one.number))
+local function are_withdrawals_sound(q)
+  return counts('ZCARD', rare(q, 'withdrawals')) and counts('ZCARD', rare(q, 'unswept'))
+    and counts('HLEN', rare(q, 'withdrawing'))
 end
 
 local function is_withdrawing(q, key)
