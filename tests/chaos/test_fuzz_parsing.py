@@ -14,6 +14,7 @@ from celery_ranch.engines.redis import RedisEngine
 from celery_ranch.envelope import Envelope, pack, request_facts, unpack
 from celery_ranch.errors import StoreError
 from celery_ranch.scheduling.model import EngineSettings, Entry, Lease, Outcome, OutcomeKind
+from celery_ranch.scheduling.withdrawals import Move
 from celery_ranch.worker.leases import Holding, LeaseBook
 from celery_ranch.worker.messages import UnfitMessageError, build_message
 
@@ -182,6 +183,11 @@ def _one_round(chance, engine, client, number):
     first = engine.lease("w", [QUEUE], 4, now_us=now)
     engine.settle("w", [_outcome(lease, OutcomeKind.STARTED) for lease in first.leases[:2]])
     engine.settle("w", [_outcome(lease, OutcomeKind.DEAD) for lease in first.leases[2:3]])
+    begun = [
+        engine.withdraw(QUEUE, (key,), "h", move=move, now_us=now)
+        for key, move in (("key0", None), ("key1", Move("other fuzzed")))
+    ]
+    engine.carry_out(begun[0], "h", 1, now_us=now)
     done = [damage(client, engine.prefix, chance) for _ in range(chance.randint(1, 3))]
 
     served = set()
@@ -194,6 +200,11 @@ def _one_round(chance, engine, client, number):
         leases = leased.leases if leased is not None else ()
         served |= {lease.entry_id for lease in leases if lease.queue == "other"}
         _answered(engine.settle, "w2", [_outcome(lease, OutcomeKind.COMPLETED) for lease in leases])
+        for withdrawal in begun:
+            carried_out = _answered(engine.carry_out, withdrawal, "h", 2, now_us=now)
+            if carried_out is not None and carried_out.move is not None:
+                entries, token = carried_out.entries, carried_out.token
+                _answered(engine.arrive, "other fuzzed", token, entries, now_us=now)
         if step == 0:
             _look(engine, now)
     expected = {f"other{n}" for n in range(12)}
@@ -208,6 +219,10 @@ def _look(engine, now):
         _answered(engine.retry_dead, QUEUE, letter.entry_id)
         _answered(engine.delete_dead, QUEUE, letter.entry_id)
     _answered(engine.cancel, QUEUE, f"{QUEUE}11")
+    _answered(engine.move_entry, QUEUE, f"{QUEUE}10", "h", Move(QUEUE, ("key9",)), now_us=now)
+    _answered(engine.move_entry, QUEUE, f"{QUEUE}8", "h", Move("other fuzzed"), now_us=now)
+    _answered(engine.withdraw, QUEUE, ("key2",), "h", now_us=now)
+    _answered(engine.sweep_dead, QUEUE, None, 100, is_retried=True, now_us=now)
     _answered(engine.pause, QUEUE, ("key1",))
     _answered(engine.set_share, QUEUE, ("key1",), 2.0)
     _answered(engine.resume, QUEUE, ("key1",))

@@ -45,7 +45,7 @@ def read_carried_out(reply: Any) -> CarriedOut:
     for at in range(6, len(reply), 3):
         entry_id, number, value = reply[at : at + 3]
         message = split_entry(value)[4]
-        entries.append(Aside(read_id(entry_id), int(number), message, value))
+        entries.append(Aside(read_id(entry_id), int(float(number)), message, value))
     return CarriedOut(progress, taken, tuple(entries), move, str(token, "utf-8"))
 
 
