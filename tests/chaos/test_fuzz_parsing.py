@@ -115,12 +115,13 @@ def test_a_leased_entry_becomes_a_message_or_is_unfit(chaos):
     try_each(chaos, anything(WRITTEN), attempt)
 
 
-VALUES = [b"%d - - 5 - 4 acme%s" % (count, message) for count, message in enumerate(WRITTEN)]
+VALUES = [b"%d - - 0 5 - 4 acme%s" % (count, message) for count, message in enumerate(WRITTEN)]
 
 
 def test_any_value_of_an_entry_can_be_leased_shown_and_buried(chaos):
     def attempt(value):
-        (lease,) = wire.read_leased([b"leased", 0, -1, 1, b"\xff id", -7, value], ["celery"]).leases
+        reply = [b"leased", 0, -1, 1_000_000, 1, b"\xff id", -7, value]
+        (lease,) = wire.read_leased(reply, ["celery"]).leases
         assert (lease.number, lease.is_expired) == (7, True)
         assert packed_command((lease.entry_id,)).endswith(b"\r\n\xff id\r\n")
         (letter,) = wire.read_dead_letters([b"dead", b"id", value, value], "celery")
