@@ -26,7 +26,7 @@ logger = get_logger(__name__)
 
 #: How many entries one call to the store takes, or returns: it holds Redis
 #: for a few milliseconds at most.
-SLICE = 150
+SLICE = 80
 
 #: How many withdrawals are begun before the first is carried out.
 _MOST_AT_ONCE = 1_000
