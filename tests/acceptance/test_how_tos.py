@@ -73,6 +73,17 @@ assert keys()["acme",].tags == ("plan=trial",)
 assert convert.get_client_metadata("acme")["weight"] == 1 / 16
 """
 
+#: What a page takes for granted beyond the scene.
+BEFORE = {
+    "how-to/steer-at-night.md": """
+from kombu import Queue
+app.conf.task_queues = [Queue("celery"), Queue("overnight")]
+for report_id in report_ids:
+    render.lru_delay("acme", report_id)
+TASK_ID = render.lru_delay("globex", 4).id
+""",
+}
+
 #: What is so when all blocks of a page have run, beyond that none of them failed.
 THEN = {
     "how-to/charge-by-seconds.md": "assert keys()['acme',].waiting == 1",
@@ -90,6 +101,11 @@ assert keys()["acme", "bob", "import-7"].waiting == 1
 """,
     "reference/keys-on-a-task.md": WEIGHED,
     "how-to/set-priorities.md": "assert keys()['acme',].waiting == 2",
+    "how-to/steer-at-night.md": """
+assert {key: each.waiting for key, each in keys().items() if each.waiting} == {("bolt",): 1}
+(moved,) = [key for key in ranch.keys("overnight") if key.waiting]
+assert (moved.key, moved.waiting) == (("acme", "backfill"), 3)
+""",
     "how-to/submit-thousands-at-once.md": """
 assert keys()["acme",].waiting == 3 + 1
 assert keys()["acme",].delayed == 2
@@ -129,7 +145,7 @@ def test_every_python_block_of_a_page_runs_after_those_before_it(page, short_pat
         for block in PAGES[page]
         if block.language == "python"
     ]
-    scene = f"URL = {url!r}\n{SCENE}"
+    scene = f"URL = {url!r}\n{SCENE}{BEFORE.get(page, '')}"
     reader.run_python(f"PAGE, CODES = {page!r}, {[scene, *codes, THEN.get(page, '')]!r}", RUN)
 
 

@@ -15,12 +15,12 @@ LEASE_SECONDS = 3.0
 def test_what_a_killed_worker_held_is_run_by_another(fair_app, pool):
     app = fair_app(ranch={"lease_seconds": LEASE_SECONDS})
     values = [f"v{number}" for number in range(40)]
-    for number, value in enumerate(values):
-        app.send("note_late", value, 0.2, lru_key=f"k{number % 4}")
     with (
         app.worker(name="survivor", pool=pool),
         app.worker(name="victim", pool=pool) as victim,
     ):
+        for number, value in enumerate(values):
+            app.send("note_late", value, 0.2, lru_key=f"k{number % 4}")
         # It is in the middle of its work, with entries started and held.
         eventually(
             lambda: len(app.held_by("victim")) >= 2 and len(app.recorded("ended")) >= 4,
